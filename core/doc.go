@@ -1,0 +1,61 @@
+// Package core is VCL: applications, workers, sessions, epoll sets, the events
+// between them, and the session layer that connects two local endpoints. It is
+// not thread safe by construction: it says what must be excluded from what, and
+// a lock strategy is exactly a way to provide that.
+//
+// # The exclusion contract
+//
+// Each operation touches resources, exclusively (X) or shared with others that
+// do so too (S). Two threads must not be inside the same resource at once
+// unless both are there shared. Built with the tag audit, the core checks that.
+//
+//	operation            pool  control  rx  tx   mq   set
+//	Create               X
+//	EpollCreate          X
+//	Bind, Listen               X
+//	Connect                    X
+//	Accept               X     X                 (X)
+//	Read                       S        X        (X)
+//	Write                      S            X    (X)
+//	Shutdown                   X
+//	Attr                       X
+//	EpollCtl                   X                 (X)  X
+//	EpollWait                                    (X)  (X)
+//	Close                X     X        X   X    (X)
+//	Worker.Close         X     X        X   X    (X)
+//
+// pool is the session pool of the calling worker: allocation and release.
+// Lookup needs no exclusion, since slots keep their address and handles carry a
+// generation. control is the state of one session (of Accept, the listener's),
+// rx the consumer end of its rx fifo, tx the producer end of its tx fifo. mq is
+// the consumer end of the worker's message queue, the dispatch of its events,
+// the ready lists of its epoll sets and its list of waiting threads. set is the
+// interest list of one epoll set.
+//
+// (X) is entered and left inside the operation, by the hooks EnterMQ, TryMQ and
+// LeaveMQ: the operation may wait, and nothing may be held meanwhile. Around
+// each wait the core calls the hooks Sleep and Woke. While it waits the core
+// touches only what needs no exclusion, but for mq, which it enters as above.
+// Of EpollWait the set is touched only inside mq, so mq alone is enough for it.
+//
+// A session that is closed while others wait on it stays in memory until the
+// last of them has left. Close marks it, makes its handle stale and wakes them;
+// they leave without touching it any more.
+//
+// # What is atomic
+//
+// What VCL in C tolerates as a race on a word is an atomic here: a session's
+// state, its flags, its pending error. What the other side of a connection has
+// to say (its stream ended, it was reset, nobody reads any more) stands in the
+// fifos' status, in order with the data. Events are hints to look there. So an
+// event that finds no room on a queue is not lost: the worker is told to look
+// at all of its sessions.
+//
+// # Waiting
+//
+// A thread that waits looks at what it waits for, not at messages about it, and
+// sleeps only after it has armed the flag that makes the other side send an
+// event, fenced, and looked again. Of several threads that wait on one worker,
+// one sleeps on the queue; it wakes the others when what it dispatches is
+// theirs, and hands the queue on when it leaves.
+package core

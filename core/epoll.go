@@ -1,0 +1,454 @@
+package core
+
+import (
+	"math"
+	"syscall"
+	"time"
+
+	"vlsbench/audit"
+	"vlsbench/hw"
+)
+
+// epollItem is a session's membership in a set. All of it belongs to the
+// exclusion of the worker's queue.
+type epollItem struct {
+	set    *Session
+	events uint32
+	data   uint64
+	off    bool // EPOLLONESHOT has fired
+
+	next, prev *Session // members of the set
+	hot        bool
+	hnext      *Session // hot members
+	hprev      *Session
+
+	last       uint32 // what was true when it was reported or found false last
+	tail, head uint32 // of the rx fifo when it was reported last
+	idle       int    // waits that found nothing here
+}
+
+// epollSet is what an epoll session has beside a session. All of it belongs to
+// the exclusion of the worker's queue.
+//
+// A member is hot while the set looks at its fifos at every wait, or cold, when
+// its event flag is armed and an event makes it hot again. Data that keeps
+// coming costs no event, and a wait does not look at members where nothing
+// happens, however many there are.
+type epollSet struct {
+	members list
+	hot     list
+}
+
+// list is a doubly linked list through one of an item's pairs of links.
+type list struct {
+	head, tail *Session
+	n          int
+}
+
+func (e *epollSet) heat(s *Session) {
+	i := &s.epi
+	if i.hot {
+		return
+	}
+	i.hot, i.idle = true, 0
+	i.hprev, i.hnext = e.hot.tail, nil
+	if e.hot.tail != nil {
+		e.hot.tail.epi.hnext = s
+	} else {
+		e.hot.head = s
+	}
+	e.hot.tail = s
+	e.hot.n++
+}
+
+func (e *epollSet) cool(s *Session) {
+	i := &s.epi
+	if !i.hot {
+		return
+	}
+	if i.hprev != nil {
+		i.hprev.epi.hnext = i.hnext
+	} else {
+		e.hot.head = i.hnext
+	}
+	if i.hnext != nil {
+		i.hnext.epi.hprev = i.hprev
+	} else {
+		e.hot.tail = i.hprev
+	}
+	i.hot, i.hnext, i.hprev = false, nil, nil
+	e.hot.n--
+}
+
+func (e *epollSet) add(set, s *Session) {
+	i := &s.epi
+	*i = epollItem{set: set, prev: e.members.tail}
+	if i.prev != nil {
+		i.prev.epi.next = s
+	} else {
+		e.members.head = s
+	}
+	e.members.tail = s
+	e.members.n++
+}
+
+func (e *epollSet) remove(s *Session) {
+	e.cool(s)
+	i := &s.epi
+	if i.prev != nil {
+		i.prev.epi.next = i.next
+	} else {
+		e.members.head = i.next
+	}
+	if i.next != nil {
+		i.next.epi.prev = i.prev
+	} else {
+		e.members.tail = i.prev
+	}
+	e.members.n--
+	*i = epollItem{}
+	s.flags.And(^uint32(fMember | fEpollOut | fFull))
+}
+
+// clear takes all members out.
+func (e *epollSet) clear() {
+	for e.members.head != nil {
+		e.remove(e.members.head)
+	}
+}
+
+// EpollCreate makes an epoll set. ENOMEM: the pool is full. Session pool:
+// exclusive.
+func (t *Thread) EpollCreate() (*Session, error) {
+	s, err := t.alloc(TCP, false)
+	if err != nil {
+		return nil, err
+	}
+	s.epoll = &epollSet{}
+	return s, nil
+}
+
+// EpollCtl adds, modifies or deletes the interest of a set in a session; ADD
+// and MOD make the next wait report what is already true. EINVAL: not a set,
+// the set itself or another set as member, an unknown op, no event, MOD or DEL
+// through a set that does not hold the session. EEXIST, ENOENT. Both sessions'
+// control, and the epoll set: exclusive.
+func (t *Thread) EpollCtl(set *Session, op int, s *Session, ev *EpollEvent) error {
+	if set.epoll == nil || s.epoll != nil || ev == nil && op != EPOLL_CTL_DEL {
+		return syscall.EINVAL
+	}
+	set.setAudit.Enter("epoll set", audit.Exclusive)
+	defer set.setAudit.Leave(audit.Exclusive)
+	s.ctlAudit.Enter("session control", audit.Exclusive)
+	defer s.ctlAudit.Leave(audit.Exclusive)
+	t.enterMQ()
+	defer t.leaveMQ()
+	e := set.epoll
+	switch op {
+	case EPOLL_CTL_ADD:
+		if s.epi.set != nil {
+			return syscall.EEXIST
+		}
+		e.add(set, s)
+	case EPOLL_CTL_MOD, EPOLL_CTL_DEL:
+		if s.epi.set == nil {
+			return syscall.ENOENT
+		}
+		if s.epi.set != set {
+			return syscall.EINVAL
+		}
+		if op == EPOLL_CTL_DEL {
+			e.remove(s)
+			return nil
+		}
+	default:
+		return syscall.EINVAL
+	}
+	i := &s.epi
+	i.events, i.data, i.off, i.last = ev.Events, ev.Data, false, 0
+	s.flags.Or(fMember)
+	if ev.Events&EPOLLOUT != 0 {
+		s.flags.Or(fEpollOut)
+	} else {
+		s.flags.And(^uint32(fEpollOut))
+	}
+	e.heat(s)
+	t.wake(set)
+	return nil
+}
+
+// EpollWait reports up to len(evs) members that are ready, waiting for the
+// first one for timeout, for ever if that is negative. Who was reported comes
+// last at the next wait. EINVAL: not a set, or no room for events. EBADFD: the
+// set was closed meanwhile. The epoll set: exclusive.
+func (t *Thread) EpollWait(set *Session, evs []EpollEvent, timeout time.Duration) (int, error) {
+	if set.epoll == nil || len(evs) == 0 {
+		return 0, syscall.EINVAL
+	}
+	t.enterMQ()
+	n := t.pollOnce(set, evs, true)
+	t.leaveMQ()
+	if n > 0 || timeout == 0 {
+		return n, nil
+	}
+	hooks := &t.w.app.hooks
+	set.refs.Add(1)
+	if hooks.Sleep != nil {
+		hooks.Sleep(t, set)
+	}
+	n = t.awaitSet(set, evs, timeout)
+	valid := hooks.Woke == nil || hooks.Woke(t, set)
+	closed := set.flags.Load()&fClosing != 0
+	t.w.unref(set)
+	if !valid || closed {
+		return 0, syscall.EBADFD
+	}
+	return n, nil
+}
+
+// pollOnce empties the queue and collects what is ready. Worker mq: exclusive.
+func (t *Thread) pollOnce(set *Session, evs []EpollEvent, first bool) int {
+	set.setAudit.Enter("epoll set", audit.Exclusive)
+	defer set.setAudit.Leave(audit.Exclusive)
+	t.drain()
+	if set.flags.Load()&fClosing != 0 {
+		return 0
+	}
+	return set.epoll.collect(evs, first)
+}
+
+// awaitSet is the part of a wait on a set that holds nothing.
+func (t *Thread) awaitSet(set *Session, evs []EpollEvent, timeout time.Duration) int {
+	deadline := time.Time{}
+	if timeout > 0 {
+		deadline = time.Now().Add(timeout)
+	}
+	mode := t.w.app.cfg.Wait
+	if mode != Park {
+		spin := time.Duration(math.MaxInt64)
+		if mode == Adaptive {
+			spin = spinTime
+		}
+		if timeout > 0 {
+			spin = min(spin, timeout)
+		}
+		until := uint64(math.MaxUint64)
+		if spin != math.MaxInt64 {
+			until = hw.Cycles() + hw.NanosToCycles(spin)
+		}
+		for i := 1; set.flags.Load()&fClosing == 0; i++ {
+			if t.tryMQ() {
+				n := t.pollOnce(set, evs, false)
+				t.leaveMQ()
+				if n > 0 {
+					return n
+				}
+			}
+			hw.Pause()
+			if i%16 == 0 && hw.Cycles() > until {
+				break
+			}
+		}
+		if mode == Spin {
+			return 0
+		}
+	}
+	t.enterMQ()
+	t.join(set)
+	n := 0
+	for {
+		if n = t.pollOnce(set, evs, false); n > 0 || set.flags.Load()&fClosing != 0 {
+			break
+		}
+		left := time.Duration(-1)
+		if timeout > 0 {
+			if left = time.Until(deadline); left <= 0 {
+				break
+			}
+		}
+		set.epoll.arm(func(*Session) bool { return true })
+		if t.doze(left, set.epoll.settle) {
+			continue
+		}
+	}
+	t.part()
+	t.leaveMQ()
+	return n
+}
+
+const (
+	// A hot member is armed again after this many waits that found nothing at
+	// it: with few hot members looking is cheaper than an event, with many the
+	// looking must end soon.
+	idleFew  = 32
+	idleMany = 2
+	few      = 16
+)
+
+// collect reports members that are ready.
+func (e *epollSet) collect(evs []EpollEvent, first bool) int {
+	n, stale := 0, 0
+	many := e.hot.n > few
+	s := e.hot.head
+	for range e.hot.n {
+		if n == len(evs) {
+			break
+		}
+		next := s.epi.hnext
+		i := &s.epi
+		if k := s.look(); k.report != 0 {
+			i.reported(k)
+			evs[n] = EpollEvent{Events: k.report, Data: i.data}
+			n++
+			e.cool(s)
+			if i.events&EPOLLONESHOT != 0 {
+				i.off = true
+			} else {
+				e.heat(s)
+			}
+		} else if first || many {
+			i.idle++
+			if many && i.idle >= idleMany || i.idle >= idleFew {
+				stale++
+			}
+		}
+		s = next
+	}
+	if stale > 0 {
+		limit := idleFew
+		if many {
+			limit = idleMany
+		}
+		e.arm(func(s *Session) bool { return s.epi.idle >= limit })
+		hw.HeavyFence()
+		e.settle()
+	}
+	return n
+}
+
+// arm arms the hot members that which chooses, and marks them to be settled.
+func (e *epollSet) arm(which func(*Session) bool) {
+	for s := e.hot.head; s != nil; s = s.epi.hnext {
+		if !which(s) {
+			s.epi.idle = 0
+			continue
+		}
+		s.epi.idle = math.MaxInt
+		if st := State(s.state.Load()); st == StateClosed || st == StateListen {
+			continue // every event of such a session is sent
+		}
+		if s.epi.events&(EPOLLIN|EPOLLRDHUP) != 0 {
+			s.rx.UnsetEvent()
+		}
+		if s.epi.events&EPOLLOUT != 0 && s.level()&EPOLLOUT == 0 {
+			s.tx.WantNotify(s.space(s.tx.Size()))
+		}
+	}
+}
+
+// settle looks again, after a fence, at the members that arm has armed. Those
+// with nothing to report turn cold. True: some have.
+func (e *epollSet) settle() bool {
+	news := false
+	for s := e.hot.head; s != nil; {
+		next := s.epi.hnext
+		if s.epi.idle == math.MaxInt {
+			s.epi.idle = 0
+			if s.look().report != 0 {
+				news = true
+			} else {
+				e.cool(s)
+			}
+		}
+		s = next
+	}
+	return news
+}
+
+// level is what is true of a session now, whether asked for or not.
+func (s *Session) level() uint32 {
+	// The state says which of the session's fields are there to be read: it is
+	// stored after them.
+	switch State(s.state.Load()) {
+	case StateListen:
+		if s.lsn.waiting() {
+			return EPOLLIN
+		}
+		return 0
+	case StateClosed:
+		if s.err.Load() != 0 {
+			return EPOLLOUT | EPOLLERR | EPOLLHUP
+		}
+		return 0
+	}
+	rx, flags := s.rx.Status(), s.flags.Load()
+	if rx&stReset != 0 {
+		return EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLERR | EPOLLHUP
+	}
+	var l uint32
+	if rx&stEnd != 0 || flags&fRdShut != 0 {
+		l |= EPOLLIN | EPOLLRDHUP
+		if flags&fWrShut != 0 {
+			l |= EPOLLHUP
+		}
+	} else if s.rx.MaxDequeue() > 0 {
+		l |= EPOLLIN
+	}
+	if flags&fWrShut != 0 || s.tx.MaxEnqueue() >= s.space(s.tx.Size()) || s.tx.Status()&stGone != 0 {
+		l |= EPOLLOUT
+	}
+	return l
+}
+
+// look is one look at a member.
+type look struct {
+	report     uint32 // bits to report, 0: nothing
+	level      uint32
+	tail, head uint32 // as they were before level
+}
+
+// look finds what there is to report of a member. Looking twice finds the same,
+// unless something happened in between.
+func (s *Session) look() look {
+	i := &s.epi
+	if i.off {
+		return look{}
+	}
+	var k look
+	state := State(s.state.Load())
+	switch state {
+	case StateClosed:
+	case StateListen:
+		k.tail = s.lsn.pushed.Load()
+	default:
+		k.tail, k.head = s.rx.Tail(), s.rx.Head()
+	}
+	k.level = s.level()
+	wanted := i.events | EPOLLERR | EPOLLHUP
+	if i.events&EPOLLET == 0 {
+		k.report = k.level & wanted
+		return k
+	}
+	if k.level&EPOLLOUT != 0 && s.flags.Load()&fFull != 0 {
+		// A write found it full since: space is news.
+		s.flags.And(^uint32(fFull))
+		i.last &^= EPOLLOUT
+	}
+	risen := k.level &^ i.last
+	i.last &= k.level
+	if k.level&EPOLLIN != 0 && k.tail != i.tail && (state == StateListen || k.head != i.head) {
+		risen |= EPOLLIN
+	}
+	if risen&EPOLLRDHUP != 0 {
+		risen |= EPOLLIN
+	}
+	if risen&wanted != 0 {
+		k.report = k.level & wanted
+	}
+	return k
+}
+
+// reported notes that a look was reported.
+func (i *epollItem) reported(k look) {
+	i.last, i.tail, i.head, i.idle = k.level, k.tail, k.head, 0
+}

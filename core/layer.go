@@ -1,0 +1,173 @@
+package core
+
+import (
+	"net/netip"
+	"sync/atomic"
+)
+
+// layer is the session layer: it stands where VPP stands, and knows who listens
+// where. It runs in the calling thread and takes no lock: its table is replaced
+// whole by compare-and-swap, and everything else of a connection lies in the
+// connection.
+type layer struct {
+	table atomic.Pointer[map[Endpoint]*listener]
+	port  atomic.Uint32
+}
+
+const (
+	firstPort = 32768
+	nPorts    = 65536 - firstPort
+)
+
+func (y *layer) init() { y.table.Store(&map[Endpoint]*listener{}) }
+
+// ephemeral is an endpoint of addr with a port that was not handed out for the
+// last 32768 times.
+func (y *layer) ephemeral(addr netip.Addr) Endpoint {
+	return netip.AddrPortFrom(addr, uint16(firstPort+y.port.Add(1)%nPorts))
+}
+
+// lookup is who listens at an endpoint, or at its port on any address.
+func (y *layer) lookup(ep Endpoint) *listener {
+	table := *y.table.Load()
+	if l := table[ep]; l != nil {
+		return l
+	}
+	return table[netip.AddrPortFrom(anyAddr(ep.Addr()), ep.Port())]
+}
+
+// listen enters a listener; false: its endpoint is taken.
+func (y *layer) listen(l *listener) bool {
+	return y.update(func(table map[Endpoint]*listener) bool {
+		for ep := range table {
+			same := ep.Addr() == l.ep.Addr() ||
+				anyAddr(ep.Addr()) == anyAddr(l.ep.Addr()) && (ep.Addr().IsUnspecified() || l.ep.Addr().IsUnspecified())
+			if ep.Port() == l.ep.Port() && same {
+				return false
+			}
+		}
+		table[l.ep] = l
+		return true
+	})
+}
+
+// unlisten takes a listener out.
+func (y *layer) unlisten(l *listener) {
+	y.update(func(table map[Endpoint]*listener) bool {
+		delete(table, l.ep)
+		return true
+	})
+}
+
+// update replaces the table by a changed copy; change may be called again.
+func (y *layer) update(change func(map[Endpoint]*listener) bool) bool {
+	for {
+		old := y.table.Load()
+		table := make(map[Endpoint]*listener, len(*old)+1)
+		for k, v := range *old {
+			table[k] = v
+		}
+		if !change(table) {
+			return false
+		}
+		if y.table.CompareAndSwap(old, &table) {
+			return true
+		}
+	}
+}
+
+// listener is an endpoint's queue of connections that wait to be accepted.
+// Connectors push from any thread; whoever has the session control of the
+// listening session takes.
+type listener struct {
+	ep      Endpoint
+	target  Handle // the listening session
+	backlog atomic.Int32
+	n       atomic.Int32         // waiting, or about to
+	pushed  atomic.Uint32        // connections ever, to tell a new one from an old
+	stack   atomic.Pointer[conn] // newest first
+	oldest  atomic.Pointer[conn] // what was taken from the stack, oldest first
+}
+
+// maxBacklog is the kernel's own limit where none is configured.
+const maxBacklog = 4096
+
+func (l *listener) setBacklog(n int) { l.backlog.Store(int32(min(max(n, 1), maxBacklog))) }
+
+// listenerClosed ends the stack of a listener that was closed.
+var listenerClosed = new(conn)
+
+// push queues a connection; false: the backlog is full or the listener closed.
+func (l *listener) push(c *conn) bool {
+	if l.n.Add(1) > l.backlog.Load() {
+		l.n.Add(-1)
+		return false
+	}
+	for {
+		old := l.stack.Load()
+		if old == listenerClosed {
+			return false
+		}
+		c.next = old
+		if l.stack.CompareAndSwap(old, c) {
+			l.pushed.Add(1)
+			return true
+		}
+	}
+}
+
+// pop takes the oldest waiting connection, or nil.
+func (l *listener) pop() *conn {
+	c := l.oldest.Load()
+	if c == nil {
+		if c = reversed(l.stack.Swap(nil)); c == nil {
+			return nil
+		}
+	}
+	l.oldest.Store(c.next)
+	c.next = nil
+	l.n.Add(-1)
+	return c
+}
+
+// reversed is the list of a stack in the order of pushing.
+func reversed(stack *conn) (list *conn) {
+	for stack != nil {
+		next := stack.next
+		stack.next = list
+		list = stack
+		stack = next
+	}
+	return list
+}
+
+// close ends the queue and returns what waited in it, linked.
+func (l *listener) close() *conn {
+	list := reversed(l.stack.Swap(listenerClosed))
+	for c := l.oldest.Swap(nil); c != nil; {
+		next := c.next
+		c.next = list
+		list = c
+		c = next
+	}
+	return list
+}
+
+// unpop puts back what pop took.
+func (l *listener) unpop(c *conn) {
+	c.next = l.oldest.Load()
+	l.oldest.Store(c)
+	l.n.Add(1)
+}
+
+// waiting reports whether there is a connection to accept. Any thread.
+func (l *listener) waiting() bool {
+	if l.oldest.Load() != nil {
+		return true
+	}
+	top := l.stack.Load()
+	return top != nil && top != listenerClosed
+}
+
+// length is the number of waiting connections. Any thread.
+func (l *listener) length() int { return int(l.n.Load()) }

@@ -1,0 +1,519 @@
+package core
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+
+	"vlsbench/audit"
+	"vlsbench/fifo"
+)
+
+// State is where a session stands. It is changed by the session's own
+// operations and by the dispatch of events, and may be read at any time.
+type State uint32
+
+const (
+	// StateClosed: new, or its connection was refused.
+	StateClosed State = iota
+	// StateListen: accepts connections.
+	StateListen
+	// StateReady: connected both ways.
+	StateReady
+	// StateVPPClosing: the peer ended its stream; what is buffered can still be
+	// read, and writing works until shut down.
+	StateVPPClosing
+	// StateDisconnect: reset.
+	StateDisconnect
+)
+
+var stateNames = [...]string{"CLOSED", "LISTEN", "READY", "VPP_CLOSING", "DISCONNECT"}
+
+func (s State) String() string { return stateNames[s] }
+
+// Flags of a session.
+const (
+	fRead     = 1 << iota // connected, and reading was not shut down
+	fWrite                // connected, and writing was not shut down
+	fNonblock             // O_NONBLOCK
+	fRdShut
+	fWrShut
+	fClosing  // closed: who still waits on it must leave
+	fMember   // in a set
+	fEpollOut // in a set that wants to be told of space
+	fFull     // a write found no space since the set last looked
+)
+
+// Bits of a fifo's status. They stand in the fifo, not in the session, so that
+// the other end sees them with the data and in its order.
+const (
+	stEnd   = 1 << iota // the producer will write no more
+	stReset             // the connection was reset
+	stGone              // the consumer will read no more
+)
+
+// Session is one VCL session: an endpoint of a connection, a listener or an
+// epoll set. See the package documentation for what must be excluded.
+type Session struct {
+	ctlAudit audit.Resource
+	rxAudit  audit.Resource
+	txAudit  audit.Resource
+	setAudit audit.Resource
+
+	// The data path reads these and writes none of them.
+	flags  atomic.Uint32
+	rx, tx fifo.Fifo
+
+	state  atomic.Uint32
+	refs   atomic.Int32 // the handle's, and one for each thread that waits
+	w      *Worker
+	handle Handle
+	proto  Proto
+	err    atomic.Uint32 // pending errno
+
+	conn   *conn
+	side   int
+	lsn    *listener
+	local  Endpoint
+	remote Endpoint
+
+	epi   epollItem // as a member of a set
+	epoll *epollSet // as a set
+
+	// Owner is the strategy's own session; the strategy sets it while nobody
+	// else can have the session.
+	Owner any
+
+	zombie *Session
+}
+
+// conn is what the two sessions of a connection share.
+type conn struct {
+	refs atomic.Int32
+	// fifos[0] carries from the connector to the acceptor, fifos[1] back.
+	fifos [2]fifo.Fifo
+	// target[i] is the session that news for side i go to; 0: not accepted yet.
+	target [2]atomic.Uint64
+	ends   [2]Endpoint
+	next   *conn // in a listener's queue
+}
+
+func (c *conn) unref() {
+	if c.refs.Add(-1) == 0 {
+		c.fifos[0].Free()
+		c.fifos[1].Free()
+	}
+}
+
+// Handle is the session's handle.
+func (s *Session) Handle() Handle { return s.handle }
+
+// State is the session's state.
+func (s *Session) State() State { s.sync(); return State(s.state.Load()) }
+
+// IsEpoll reports whether the session is an epoll set.
+func (s *Session) IsEpoll() bool { return s.epoll != nil }
+
+// sync takes over what the other side wrote in the fifos. Any thread.
+func (s *Session) sync() {
+	st := State(s.state.Load())
+	if st != StateReady && st != StateVPPClosing {
+		return
+	}
+	switch status := s.rx.Status(); {
+	case status&stReset != 0:
+		s.state.Store(uint32(StateDisconnect))
+	case status&stEnd != 0 && st == StateReady:
+		s.state.CompareAndSwap(uint32(StateReady), uint32(StateVPPClosing))
+	}
+}
+
+// open returns the error of an operation that wants a connection.
+func (s *Session) open() error {
+	s.sync()
+	switch State(s.state.Load()) {
+	case StateReady, StateVPPClosing:
+		return nil
+	case StateDisconnect:
+		return syscall.ECONNRESET
+	}
+	if s.epoll != nil {
+		return syscall.EBADFD
+	}
+	return syscall.ENOTCONN
+}
+
+// alloc makes a session. Session pool: exclusive.
+func (t *Thread) alloc(p Proto, nonblocking bool) (*Session, error) {
+	w := t.w
+	w.poolAudit.Enter("session pool", audit.Exclusive)
+	defer w.poolAudit.Leave(audit.Exclusive)
+	w.reap()
+	h, s := w.sessions.Alloc()
+	if s == nil {
+		return nil, syscall.ENOMEM
+	}
+	s.w, s.handle, s.proto = w, Handle(h), p
+	s.refs.Store(1)
+	s.state.Store(uint32(StateClosed))
+	s.err.Store(0)
+	var flags uint32
+	if nonblocking {
+		flags = fNonblock
+	}
+	s.flags.Store(flags)
+	w.sessions.Publish(h)
+	return s, nil
+}
+
+// release drops what a session that nobody uses any more still has.
+func (s *Session) release() {
+	if s.conn != nil {
+		s.conn.unref()
+	}
+	s.conn, s.lsn, s.epoll = nil, nil, nil
+	s.rx, s.tx = fifo.Fifo{}, fifo.Fifo{}
+	s.local, s.remote = Endpoint{}, Endpoint{}
+	s.epi = epollItem{}
+	s.zombie, s.Owner = nil, nil
+}
+
+// Create makes a CLOSED session. EAFNOSUPPORT: unknown protocol. ENOMEM: the
+// pool is full. Session pool: exclusive.
+func (t *Thread) Create(p Proto, nonblocking bool) (*Session, error) {
+	switch p {
+	case TCP:
+		return t.alloc(p, nonblocking)
+	case UDP:
+		return nil, syscall.ENOTSUP
+	}
+	return nil, syscall.EAFNOSUPPORT
+}
+
+// Bind gives the session its local endpoint; port 0 takes a free one. EINVAL:
+// no address, or already bound. EBADFD: an epoll set. Session control:
+// exclusive.
+func (t *Thread) Bind(s *Session, ep Endpoint) error {
+	s.ctlAudit.Enter("session control", audit.Exclusive)
+	defer s.ctlAudit.Leave(audit.Exclusive)
+	if s.epoll != nil {
+		return syscall.EBADFD
+	}
+	if !ep.Addr().IsValid() || s.local.IsValid() || State(s.state.Load()) != StateClosed {
+		return syscall.EINVAL
+	}
+	if ep.Port() == 0 {
+		ep = t.w.app.layer.ephemeral(ep.Addr())
+	}
+	s.local = ep
+	return nil
+}
+
+// Listen makes a bound session accept, with up to backlog connections that
+// wait; on a listener it sets the backlog anew. EINVAL: not bound, or
+// connected. EADDRINUSE: another listener has the endpoint. EBADFD: an epoll
+// set. Session control: exclusive.
+func (t *Thread) Listen(s *Session, backlog int) error {
+	s.ctlAudit.Enter("session control", audit.Exclusive)
+	defer s.ctlAudit.Leave(audit.Exclusive)
+	switch {
+	case s.epoll != nil:
+		return syscall.EBADFD
+	case s.lsn != nil:
+		s.lsn.setBacklog(backlog)
+		return nil
+	case State(s.state.Load()) != StateClosed || !s.local.IsValid():
+		return syscall.EINVAL
+	}
+	l := &listener{ep: s.local, target: s.handle}
+	l.setBacklog(backlog)
+	if !t.w.app.layer.listen(l) {
+		return syscall.EADDRINUSE
+	}
+	s.lsn = l
+	s.state.Store(uint32(StateListen))
+	return nil
+}
+
+// Connect connects to a listener. The session layer runs in the calling thread,
+// so the answer is there at once; a non-blocking connect gives it as an event
+// all the same, after EINPROGRESS. READY: nil. EINVAL: the session listens, or
+// no address. ECONNREFUSED: nobody listens, or its backlog is full. ENOMEM: no
+// room for fifos. EBADFD: an epoll set. Session control: exclusive.
+func (t *Thread) Connect(s *Session, ep Endpoint) error {
+	s.ctlAudit.Enter("session control", audit.Exclusive)
+	defer s.ctlAudit.Leave(audit.Exclusive)
+	if s.epoll != nil {
+		return syscall.EBADFD
+	}
+	s.sync()
+	switch State(s.state.Load()) {
+	case StateReady, StateVPPClosing:
+		return nil
+	case StateListen:
+		return syscall.EINVAL
+	case StateDisconnect:
+		return syscall.ECONNRESET
+	}
+	if !ep.Addr().IsValid() || ep.Port() == 0 {
+		return syscall.EINVAL
+	}
+	err := t.connect(s, ep)
+	if s.flags.Load()&fNonblock == 0 {
+		if s.flags.Load()&fMember != 0 {
+			t.post(s.handle, EventConnected)
+		}
+		return err
+	}
+	if err != nil {
+		s.err.Store(uint32(err.(syscall.Errno)))
+	}
+	t.post(s.handle, EventConnected)
+	return syscall.EINPROGRESS
+}
+
+// connect makes the connection and queues it at a listener.
+func (t *Thread) connect(s *Session, ep Endpoint) error {
+	a := t.w.app
+	l := a.layer.lookup(ep)
+	if l == nil {
+		return syscall.ECONNREFUSED
+	}
+	c := &conn{}
+	size := max(a.cfg.RxFifoSize, a.cfg.TxFifoSize)
+	for i := range c.fifos {
+		f, err := fifo.New(a.seg, size, a.order)
+		if err != nil {
+			if i == 1 {
+				c.fifos[0].Free()
+			}
+			return syscall.ENOMEM
+		}
+		c.fifos[i] = f
+	}
+	if !s.local.IsValid() {
+		s.local = a.layer.ephemeral(ep.Addr())
+	}
+	c.refs.Store(2)
+	c.ends = [2]Endpoint{s.local, ep}
+	c.target[0].Store(uint64(s.handle))
+	if !l.push(c) {
+		c.unref()
+		c.unref()
+		return syscall.ECONNREFUSED
+	}
+	s.attach(c, 0)
+	t.post(l.target, EventAccepted)
+	return nil
+}
+
+// attach makes s the given side of a connection.
+func (s *Session) attach(c *conn, side int) {
+	s.conn, s.side = c, side
+	s.tx, s.rx = c.fifos[side], c.fifos[1-side]
+	s.local, s.remote = c.ends[side], c.ends[1-side]
+	s.state.Store(uint32(StateReady))
+	s.flags.Or(fRead | fWrite)
+}
+
+// peer is the session at the other side, 0 if it was not accepted yet.
+func (s *Session) peer() Handle { return Handle(s.conn.target[1-s.side].Load()) }
+
+// Accept takes the oldest connection that waits on a listener, in whatever
+// state it is by now. flags may hold O_NONBLOCK, for the new session. EBADFD:
+// not a listener. EAGAIN: none, and non-blocking. ENOMEM: the pool is full; the
+// connection goes on waiting. ENOTCONN: closed meanwhile. The listener's
+// session control: exclusive. Session pool: exclusive.
+func (t *Thread) Accept(l *Session, flags int) (*Session, error) {
+	for {
+		s, err := t.tryAccept(l, flags)
+		if err != syscall.EAGAIN || l.flags.Load()&fNonblock != 0 {
+			return s, err
+		}
+		if err := t.wait(l, waitAccept, 0); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (t *Thread) tryAccept(l *Session, flags int) (*Session, error) {
+	l.ctlAudit.Enter("session control", audit.Exclusive)
+	defer l.ctlAudit.Leave(audit.Exclusive)
+	if State(l.state.Load()) != StateListen {
+		return nil, syscall.EBADFD
+	}
+	c := l.lsn.pop()
+	if c == nil {
+		return nil, syscall.EAGAIN
+	}
+	s, err := t.alloc(l.proto, flags&syscall.O_NONBLOCK != 0)
+	if err != nil {
+		l.lsn.unpop(c)
+		return nil, err
+	}
+	s.attach(c, 1)
+	c.target[1].Store(uint64(s.handle))
+	return s, nil
+}
+
+// Remote and Local are the session's endpoints; the zero Endpoint where there
+// is none. Session control: shared.
+func (s *Session) Remote() Endpoint { return s.remote }
+
+// Local is the session's own endpoint.
+func (s *Session) Local() Endpoint { return s.local }
+
+// Shutdown ends reading, writing or both. EBADFD: a listener or an epoll set.
+// ENOTCONN: not connected. EINVAL: how. Session control: exclusive.
+func (t *Thread) Shutdown(s *Session, how int) error {
+	s.ctlAudit.Enter("session control", audit.Exclusive)
+	defer s.ctlAudit.Leave(audit.Exclusive)
+	if s.epoll != nil || State(s.state.Load()) == StateListen {
+		return syscall.EBADFD
+	}
+	if how != syscall.SHUT_RD && how != syscall.SHUT_WR && how != syscall.SHUT_RDWR {
+		return syscall.EINVAL
+	}
+	if err := s.open(); err != nil {
+		return err
+	}
+	if how != syscall.SHUT_WR {
+		s.flags.And(^uint32(fRead))
+		s.flags.Or(fRdShut)
+	}
+	if how != syscall.SHUT_RD {
+		s.flags.And(^uint32(fWrite))
+		s.flags.Or(fWrShut)
+		s.tx.OrStatus(stEnd)
+		t.post(s.peer(), EventDisconnected)
+	}
+	// Other threads of this worker may wait for what will not come.
+	t.post(s.handle, EventShutdown)
+	return nil
+}
+
+// Close closes a session or an epoll set. Its handle is stale from then on, and
+// threads that wait on it leave with ENOTCONN, on a set with EBADFD. What was
+// written is delivered before the peer sees the end; with unread data the peer
+// is reset. All of the session, and the session pool: exclusive.
+func (t *Thread) Close(s *Session) error {
+	w := t.w
+	s.ctlAudit.Enter("session control", audit.Exclusive)
+	s.rxAudit.Enter("session rx", audit.Exclusive)
+	s.txAudit.Enter("session tx", audit.Exclusive)
+	w.poolAudit.Enter("session pool", audit.Exclusive)
+	h := s.handle
+
+	t.enterMQ()
+	s.flags.Or(fClosing)
+	s.flags.And(^uint32(fRead | fWrite))
+	if s.epi.set != nil {
+		s.epi.set.epoll.remove(s)
+	}
+	if s.epoll != nil {
+		s.epoll.clear()
+	}
+	w.sessions.Invalidate(uint64(h))
+	t.wake(s)
+	t.leaveMQ()
+
+	switch {
+	case s.lsn != nil:
+		w.app.layer.unlisten(s.lsn)
+		for c := s.lsn.close(); c != nil; {
+			next := c.next
+			t.refuse(c)
+			c = next
+		}
+	case s.conn != nil:
+		s.sync()
+		if State(s.state.Load()) == StateDisconnect {
+			break
+		}
+		if s.rx.MaxDequeue() > 0 {
+			s.rx.OrStatus(stReset)
+			s.tx.OrStatus(stReset | stEnd)
+			t.post(s.peer(), EventReset)
+			break
+		}
+		s.rx.OrStatus(stGone)
+		s.tx.OrStatus(stEnd)
+		t.post(s.peer(), EventDisconnected)
+	}
+	s.rxAudit.Leave(audit.Exclusive)
+	s.txAudit.Leave(audit.Exclusive)
+	s.ctlAudit.Leave(audit.Exclusive)
+	w.unref(s)
+	w.reap()
+	w.poolAudit.Leave(audit.Exclusive)
+	return nil
+}
+
+// refuse resets a connection that was never accepted.
+func (t *Thread) refuse(c *conn) {
+	c.fifos[0].OrStatus(stReset)
+	c.fifos[1].OrStatus(stReset)
+	t.post(Handle(c.target[0].Load()), EventReset)
+	c.unref()
+}
+
+// Attr reads or writes an attribute, a 32-bit number in the machine's order, in
+// buf, and returns its length. EINVAL: unknown, or the buffer is not 4 bytes.
+// EBADFD: an epoll set. Session control: exclusive.
+func (t *Thread) Attr(s *Session, a Attr, buf []byte) (int, error) {
+	s.ctlAudit.Enter("session control", audit.Exclusive)
+	defer s.ctlAudit.Leave(audit.Exclusive)
+	if s.epoll != nil {
+		return 0, syscall.EBADFD
+	}
+	if len(buf) != 4 {
+		return 0, syscall.EINVAL
+	}
+	var v uint32
+	switch a {
+	case GetNread:
+		switch err := s.open(); {
+		case s.lsn != nil:
+			v = uint32(s.lsn.length())
+		case err != nil:
+			return 0, err
+		default:
+			v = uint32(s.rx.MaxDequeue())
+		}
+	case GetNwrite:
+		if err := s.open(); err != nil {
+			return 0, err
+		}
+		v = uint32(s.tx.MaxEnqueue())
+	case GetFlags:
+		if s.flags.Load()&fNonblock != 0 {
+			v = syscall.O_NONBLOCK
+		}
+	case SetFlags:
+		if binary.NativeEndian.Uint32(buf)&syscall.O_NONBLOCK != 0 {
+			s.flags.Or(fNonblock)
+		} else {
+			s.flags.And(^uint32(fNonblock))
+		}
+		return 4, nil
+	case GetError:
+		v = s.err.Swap(0)
+	case GetListen:
+		if State(s.state.Load()) == StateListen {
+			v = 1
+		}
+	default:
+		return 0, syscall.EINVAL
+	}
+	binary.NativeEndian.PutUint32(buf, v)
+	return 4, nil
+}
+
+// anyAddr is the unspecified address of a's family.
+func anyAddr(a netip.Addr) netip.Addr {
+	if a.Unmap().Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}

@@ -1,0 +1,174 @@
+package core
+
+import (
+	"syscall"
+
+	"vlsbench/audit"
+	"vlsbench/fifo"
+	"vlsbench/hw"
+)
+
+// Read reads what is there, at most len(p), and waits for the first byte unless
+// the session is non-blocking. 0, nil is the end of the stream. EFAULT: p is
+// nil. EWOULDBLOCK. ENOTCONN: not connected, or closed meanwhile. ECONNRESET:
+// reset, and what was unread is gone. EBADFD: an epoll set. Session rx:
+// exclusive. Session control: shared.
+func (t *Thread) Read(s *Session, p []byte) (int, error) {
+	if s.flags.Load()&fRead != 0 && s.rx.Status()&stReset == 0 {
+		if n := s.dequeue(p); n > 0 {
+			if s.rx.Wanted() {
+				t.tellSpace(s)
+			}
+			return n, nil
+		}
+	}
+	return t.readSlow(s, p)
+}
+
+func (s *Session) dequeue(p []byte) int {
+	s.rxAudit.Enter("session rx", audit.Exclusive)
+	n, _ := s.rx.Dequeue(p)
+	s.rxAudit.Leave(audit.Exclusive)
+	return n
+}
+
+// tellSpace tells the producer of the space it asked for.
+func (t *Thread) tellSpace(s *Session) {
+	if s.rx.Notify() {
+		t.post(s.peer(), EventTx)
+	}
+}
+
+func (t *Thread) readSlow(s *Session, p []byte) (int, error) {
+	if p == nil {
+		return 0, syscall.EFAULT
+	}
+	for {
+		if err := s.open(); err != nil {
+			return 0, err
+		}
+		if len(p) == 0 {
+			return 0, nil
+		}
+		// What was written before the end was published before it, so a fifo
+		// that is empty after the end was seen stays empty.
+		end := s.rx.Status()&stEnd != 0
+		if n := s.dequeue(p); n > 0 {
+			if s.rx.Wanted() {
+				t.tellSpace(s)
+			}
+			return n, nil
+		}
+		switch flags := s.flags.Load(); {
+		case end || flags&fRdShut != 0:
+			return 0, nil
+		case flags&fNonblock != 0:
+			return 0, syscall.EWOULDBLOCK
+		}
+		if err := t.wait(s, waitRead, 1); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// Write writes all of p, waiting for space; non-blocking it writes what fits.
+// EWOULDBLOCK: nothing fits. EPIPE: shut down. ENOTCONN: not connected, or
+// closed meanwhile. ECONNRESET. ENOMEM: the segment is exhausted. EBADFD: an
+// epoll set. An error comes with 0; what was written before it counts first.
+// Session tx: exclusive. Session control: shared.
+func (t *Thread) Write(s *Session, p []byte) (int, error) {
+	if s.flags.Load()&fWrite != 0 && s.tx.Status() == 0 {
+		n, _ := s.enqueue(p)
+		if n > 0 && !s.tx.HasEvent() {
+			t.tellData(s)
+		}
+		if n == len(p) {
+			return n, nil
+		}
+		return t.writeSlow(s, p, n)
+	}
+	return t.writeSlow(s, p, 0)
+}
+
+func (s *Session) enqueue(p []byte) (int, error) {
+	s.txAudit.Enter("session tx", audit.Exclusive)
+	n, err := s.tx.Enqueue(p)
+	s.txAudit.Leave(audit.Exclusive)
+	return n, err
+}
+
+// tellData tells the consumer that there is data, if nobody else did.
+func (t *Thread) tellData(s *Session) {
+	if s.tx.SetEvent() {
+		t.post(s.peer(), EventRx)
+	}
+}
+
+func (t *Thread) writeSlow(s *Session, p []byte, done int) (int, error) {
+	for {
+		n, err := t.tryWrite(s, p[done:])
+		done += n
+		if done == len(p) && err == nil {
+			return done, nil
+		}
+		if err == nil && s.flags.Load()&fNonblock == 0 {
+			err = t.wait(s, waitWrite, s.space(len(p)-done))
+			if err == nil {
+				continue
+			}
+		}
+		switch {
+		case done > 0:
+			return done, nil
+		case err == nil:
+			return 0, syscall.EWOULDBLOCK
+		}
+		return 0, err
+	}
+}
+
+// space is how much room a writer of n more bytes waits for: all, but no more
+// than a quarter of the fifo, so that it is not woken for each line that the
+// reader frees. The write cannot end before that, so nobody can wait for it.
+func (s *Session) space(n int) int { return min(n, max(s.tx.Size()/4, 1)) }
+
+// tryWrite writes what fits; no error and too little: full, and then the set
+// that wants to know is told when there is space.
+func (t *Thread) tryWrite(s *Session, p []byte) (int, error) {
+	if len(p) == 0 && s.epoll == nil {
+		return 0, nil
+	}
+	if err := s.open(); err != nil {
+		return 0, err
+	}
+	if s.flags.Load()&fWrShut != 0 {
+		return 0, syscall.EPIPE
+	}
+	if s.tx.Status()&stGone != 0 {
+		// The peer has closed: its side answers the first write with a reset,
+		// as a kernel would.
+		s.tx.OrStatus(stReset)
+		s.rx.OrStatus(stReset)
+		return len(p), nil
+	}
+	n, err := s.enqueue(p)
+	if n > 0 && !s.tx.HasEvent() {
+		t.tellData(s)
+	}
+	if err == fifo.ErrGrow {
+		return n, syscall.ENOMEM
+	}
+	if n == len(p) {
+		return n, nil
+	}
+	if flags := s.flags.Load(); flags&fNonblock != 0 && flags&fEpollOut != 0 {
+		s.flags.Or(fFull)
+		s.tx.WantNotify(s.space(s.tx.Size()))
+		hw.HeavyFence()
+		if s.tx.MaxEnqueue() >= s.space(s.tx.Size()) && s.tx.TakeNotify() {
+			// The reader was quicker: it may not have seen the request.
+			t.post(s.handle, EventTx)
+		}
+	}
+	return n, nil
+}

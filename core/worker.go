@@ -1,0 +1,415 @@
+package core
+
+import (
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"vlsbench/audit"
+	"vlsbench/fifo"
+	"vlsbench/hw"
+)
+
+// Event is the kind of an event on a worker's queue. Every kind asks for the
+// same: to look at the session again. It says what to expect there.
+type Event uint32
+
+const (
+	// EventRx: data came while the consumer's event flag was clear.
+	EventRx Event = iota + 1
+	// EventTx: there is the space that the producer asked for.
+	EventTx
+	// EventAccepted: a connection waits on the listener.
+	EventAccepted
+	// EventConnected: a non-blocking connect is over.
+	EventConnected
+	// EventDisconnected: the peer ended its stream or closed.
+	EventDisconnected
+	// EventReset: the connection was reset.
+	EventReset
+	// EventShutdown: this side's other threads are to notice a shutdown.
+	EventShutdown
+)
+
+// Worker is one VCL worker: a message queue, a pool of sessions, and the
+// threads that wait. It is not thread safe: see the package documentation for
+// what must be excluded from what.
+type Worker struct {
+	poolAudit audit.Resource
+	mqAudit   audit.Resource
+
+	app      *App
+	index    uint32
+	sessions *Pool[Session]
+	// zombies are sessions that were closed and whose last waiter has left.
+	// Any thread pushes, the pool's holder takes.
+	zombies atomic.Pointer[Session]
+
+	_       [fifo.Line]byte
+	mq      *fifo.Queue
+	waiters []*Thread // asleep or about to be; under the queue's exclusion
+	drainer *Thread   // of the waiters, the one that sleeps on the queue
+	_       [fifo.Line]byte
+}
+
+// Index is the worker's index in its application.
+func (w *Worker) Index() uint32 { return w.index }
+
+// Lookup is the session of a handle, nil if it is closed or never was. It
+// needs no exclusion; that the session stays what it is while it is used does.
+func (w *Worker) Lookup(h Handle) *Session { return w.sessions.Get(uint64(h)) }
+
+// Live is the handle of the session at an index, 0 if there is none.
+func (w *Worker) Live(index uint32) Handle { return Handle(w.sessions.Live(index)) }
+
+// Sessions is the number of sessions that are open, or closed and not yet let
+// go by a waiting thread. Session pool: shared.
+func (w *Worker) Sessions() int { return w.sessions.Used() }
+
+// Thread is a calling context in the core: a thread of a worker. One goroutine
+// uses it at a time.
+type Thread struct {
+	w        *Worker
+	producer int // its number on every queue
+
+	// Owner is the strategy's own thread.
+	Owner any
+	// Bare is set by the strategy while the thread holds nothing and no other
+	// thread can be in its worker: the core may then look again a few times
+	// before it makes a wait of it. Only the thread itself reads and writes it.
+	Bare bool
+
+	// What a waiting thread waits for, under the queue's exclusion.
+	waitsFor *Session
+	word     uint32 // futex: 1 once woken
+}
+
+// NewThread makes a calling context of the worker. ENOMEM: there are 256 in the
+// application.
+func (w *Worker) NewThread(owner any) (*Thread, error) {
+	a := w.app
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, taken := range a.producers {
+		if !taken {
+			a.producers[i] = true
+			return &Thread{w: w, producer: i, Owner: owner}, nil
+		}
+	}
+	return nil, syscall.ENOMEM
+}
+
+// Worker is the worker that the thread calls on.
+func (t *Thread) Worker() *Worker { return t.w }
+
+// Exit ends the context. The thread is in no call.
+func (t *Thread) Exit() {
+	a := t.w.app
+	a.mu.Lock()
+	a.producers[t.producer] = false
+	a.mu.Unlock()
+}
+
+// Close closes all sessions of the worker and gives its index back. No other
+// thread uses the worker. Everything of it: exclusive.
+func (w *Worker) Close(t *Thread) {
+	w.sessions.Each(func(_ uint64, s *Session) { t.Close(s) })
+	w.app.mu.Lock()
+	w.app.inUse[w.index] = false
+	w.app.mu.Unlock()
+}
+
+func (t *Thread) enterMQ() {
+	if f := t.w.app.hooks.EnterMQ; f != nil {
+		f(t)
+	}
+	t.w.mqAudit.Enter("worker mq", audit.Exclusive)
+}
+
+func (t *Thread) tryMQ() bool {
+	if f := t.w.app.hooks.TryMQ; f != nil && !f(t) {
+		return false
+	}
+	t.w.mqAudit.Enter("worker mq", audit.Exclusive)
+	return true
+}
+
+func (t *Thread) leaveMQ() {
+	t.w.mqAudit.Leave(audit.Exclusive)
+	if f := t.w.app.hooks.LeaveMQ; f != nil {
+		f(t)
+	}
+}
+
+// drain dispatches what is on the worker's queue. Worker mq: exclusive.
+func (t *Thread) drain() {
+	w := t.w
+	if !w.mq.Pending() {
+		return
+	}
+	if w.mq.TakeOverrun() {
+		w.sessions.Each(func(_ uint64, s *Session) { t.dispatch(s) })
+	}
+	var evs [32]fifo.Event
+	for {
+		n := w.mq.Drain(evs[:])
+		for _, ev := range evs[:n] {
+			// Events of a session that was closed meanwhile find nothing.
+			if s := w.sessions.Get(ev.Arg); s != nil {
+				t.dispatch(s)
+			}
+		}
+		if n < len(evs) {
+			return
+		}
+	}
+}
+
+// dispatch acts on news of a session: its set looks at it with the next wait,
+// and who waits for it is woken. Worker mq: exclusive.
+func (t *Thread) dispatch(s *Session) {
+	s.sync()
+	if set := s.epi.set; set != nil {
+		set.epoll.heat(s)
+		t.wake(set)
+	}
+	t.wake(s)
+}
+
+// wake wakes the threads that wait for s. Worker mq: exclusive.
+func (t *Thread) wake(s *Session) {
+	for _, o := range t.w.waiters {
+		if o.waitsFor == s && o != t {
+			o.rouse()
+		}
+	}
+}
+
+// rouse wakes a waiting thread, wherever it sleeps.
+func (o *Thread) rouse() {
+	if o.w.drainer == o {
+		o.w.mq.Wake()
+		return
+	}
+	if atomic.SwapUint32(&o.word, 1) == 0 {
+		hw.FutexWake(&o.word, 1)
+	}
+}
+
+const (
+	// bareSpins is how often a thread that holds nothing looks again before it
+	// makes a wait of it: about 2 us on the machines this was tried on, several
+	// round trips between cores and less than any sleep.
+	bareSpins = 64
+	// spinTime is how long an adaptive wait spins: about what a sleep and a
+	// wake-up cost, so that it never costs more than twice the better of both.
+	spinTime = 10 * time.Microsecond
+)
+
+// waitKind says what makes a thread that waits for a session go on.
+type waitKind uint8
+
+const (
+	waitRead waitKind = iota
+	waitWrite
+	waitAccept
+)
+
+// ready reports whether a wait is over. It needs no exclusion.
+func (s *Session) ready(k waitKind, want int) bool {
+	flags := s.flags.Load()
+	if flags&fClosing != 0 {
+		return true
+	}
+	switch k {
+	case waitRead:
+		return s.rx.MaxDequeue() > 0 || s.rx.Status() != 0 || flags&fRdShut != 0
+	case waitWrite:
+		return s.tx.MaxEnqueue() >= want || s.tx.Status() != 0
+	default:
+		return s.lsn.waiting()
+	}
+}
+
+// wait waits until the session is ready for an operation, or may be: the caller
+// looks again. ENOTCONN: the session was closed meanwhile, and must not be
+// touched any more.
+func (t *Thread) wait(s *Session, k waitKind, want int) error {
+	if t.Bare {
+		for range bareSpins {
+			if s.ready(k, want) {
+				return nil
+			}
+			hw.Pause()
+		}
+	}
+	hooks := &t.w.app.hooks
+	s.refs.Add(1)
+	if hooks.Sleep != nil {
+		hooks.Sleep(t, s)
+	}
+	t.await(s, k, want)
+	valid := hooks.Woke == nil || hooks.Woke(t, s)
+	closed := s.flags.Load()&fClosing != 0
+	t.w.unref(s)
+	if !valid || closed {
+		return syscall.ENOTCONN
+	}
+	return nil
+}
+
+// await is the part of a wait that holds nothing.
+func (t *Thread) await(s *Session, k waitKind, want int) {
+	mode := t.w.app.cfg.Wait
+	if mode != Park {
+		var until uint64
+		if mode == Adaptive {
+			until = hw.Cycles() + hw.NanosToCycles(spinTime)
+		}
+		for i := 1; !s.ready(k, want); i++ {
+			hw.Pause()
+			if i%64 != 0 {
+				continue
+			}
+			// What this thread waits for it sees by itself; the queue is
+			// emptied for the others.
+			if t.w.mq.Pending() && t.tryMQ() {
+				t.drain()
+				t.leaveMQ()
+			}
+			if mode == Adaptive && hw.Cycles() > until {
+				t.sleep(s, k, want)
+				return
+			}
+		}
+		return
+	}
+	t.sleep(s, k, want)
+}
+
+// sleep waits on the worker's queue, or, where another thread does already, to
+// be told by it.
+func (t *Thread) sleep(s *Session, k waitKind, want int) {
+	t.enterMQ()
+	t.join(s)
+	for {
+		t.drain()
+		if s.ready(k, want) {
+			break
+		}
+		switch k {
+		case waitRead:
+			s.rx.UnsetEvent()
+		case waitWrite:
+			s.tx.WantNotify(want)
+		}
+		if t.doze(-1, func() bool { return s.ready(k, want) }) {
+			break
+		}
+	}
+	switch k {
+	case waitRead:
+		// Take the arming back if nobody answered it; not where a set may
+		// rely on it.
+		if s.epi.set == nil {
+			s.rx.SetEvent()
+		}
+	case waitWrite:
+		s.tx.TakeNotify()
+	}
+	t.part()
+	t.leaveMQ()
+}
+
+// join makes the thread one of the worker's waiters. Worker mq: exclusive.
+func (t *Thread) join(s *Session) {
+	t.waitsFor = s
+	t.w.waiters = append(t.w.waiters, t)
+}
+
+// part takes the thread out of the waiters and hands the draining on. Worker
+// mq: exclusive.
+func (t *Thread) part() {
+	w := t.w
+	for i, o := range w.waiters {
+		if o == t {
+			last := len(w.waiters) - 1
+			w.waiters[i] = w.waiters[last]
+			w.waiters[last] = nil
+			w.waiters = w.waiters[:last]
+			break
+		}
+	}
+	t.waitsFor = nil
+	if w.drainer == t {
+		w.drainer = nil
+	}
+	if w.drainer == nil && len(w.waiters) > 0 {
+		w.waiters[0].rouse()
+	}
+}
+
+// doze sleeps once, after the caller has armed what it waits for, and returns
+// whether there was no need to: over, asked after the fence that orders the
+// arming, said so. It is entered and left inside the queue's exclusion, which
+// it lets go meanwhile.
+func (t *Thread) doze(timeout time.Duration, over func() bool) bool {
+	w := t.w
+	if w.drainer == nil {
+		w.drainer = t
+	}
+	drainer := w.drainer == t
+	if drainer {
+		w.mq.Arm()
+	} else {
+		atomic.StoreUint32(&t.word, 0)
+	}
+	hw.HeavyFence()
+	if over() {
+		if drainer {
+			w.mq.Disarm()
+		}
+		return true
+	}
+	if drainer && w.mq.Pending() {
+		w.mq.Disarm()
+		return false
+	}
+	t.leaveMQ()
+	if drainer {
+		w.mq.Sleep(timeout)
+	} else if atomic.LoadUint32(&t.word) == 0 {
+		hw.FutexWait(&t.word, 0, timeout)
+	}
+	t.enterMQ()
+	return false
+}
+
+// unref ends a use of a session by a waiting thread or by its handle. The last
+// one leaves it to whoever holds the pool next.
+func (w *Worker) unref(s *Session) {
+	if s.refs.Add(-1) != 0 {
+		return
+	}
+	for {
+		old := w.zombies.Load()
+		s.zombie = old
+		if w.zombies.CompareAndSwap(old, s) {
+			return
+		}
+	}
+}
+
+// reap frees what was left to it. Session pool: exclusive.
+func (w *Worker) reap() {
+	if w.zombies.Load() == nil {
+		return
+	}
+	for s := w.zombies.Swap(nil); s != nil; {
+		next := s.zombie
+		h := s.handle
+		s.release()
+		w.sessions.Free(uint64(h))
+		s = next
+	}
+}

@@ -1,0 +1,39 @@
+// Package fifo holds the shared memory of the session layer: segments, the byte
+// fifos of svm kind that lie in them, and message queues. A fifo carries bytes
+// from one producer to one consumer, a queue events from many producers to one
+// consumer, without locks and without allocating.
+//
+// # Promises
+//
+// Everything in a segment refers to everything else by offset, in lines of 128
+// bytes (a [Ref]), so that a segment means the same at any address.
+//
+// A fifo has two ends. All state of an end lies in the segment, so an end may
+// pass from one thread to another, or to another process, as long as one uses
+// it at a time and the hand-over itself orders memory (a lock does). The two
+// ends need nothing between them but the fifo.
+//
+// # Layout
+//
+// What each side writes lies on lines of its own, 128 bytes apart, since the
+// prefetcher of adjacent lines pulls pairs. An end never reads the line that it
+// publishes on: it keeps its own copy of the index on its private line, and of
+// the other side's index the value it saw last, which it reloads only when that
+// says full or empty.
+//
+// Data lies in chunks, linked in the order of positions. The producer links a
+// chunk before it publishes the first byte in it. The consumer steps to the
+// next chunk only when it reads a byte there, so a chunk whose end the
+// consumer's index has passed is the producer's again: it takes the oldest such
+// chunk before it asks the segment. That keeps the segment out of the steady
+// state, and hands out the lines that were touched longest ago, which the
+// consumer's core is least likely to hold still.
+//
+// # Waking
+//
+// A producer publishes its index with a release store and then tests a flag
+// without a fence; both [Fifo] and [Queue] leave it to the side that is about
+// to sleep to order its own flag against what it rechecks ([hw.HeavyFence]).
+// Where the kernel refuses membarrier that is not enough, and every publication
+// is a sequentially consistent store ([SeqCst]).
+package fifo

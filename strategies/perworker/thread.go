@@ -1,0 +1,258 @@
+package perworker
+
+import (
+	"syscall"
+	"time"
+
+	"vlsbench/core"
+	"vlsbench/vls"
+)
+
+func (t *thread) Create(p vls.Proto, nonblocking bool) (vls.Handle, error) {
+	single, err := t.begin()
+	if err != nil {
+		return 0, err
+	}
+	defer t.release()
+	t.lockSP(single)
+	s, err := t.c.Create(p, nonblocking)
+	if err != nil {
+		return 0, err
+	}
+	return t.made(s, single)
+}
+
+// made enters a new session in the table, letting go of SP and S first, as the
+// order of locks has it; a session that finds no place is closed again.
+func (t *thread) made(s *core.Session, single bool) (vls.Handle, error) {
+	t.unlock()
+	h, err := t.enter(s, single)
+	if err != nil {
+		t.lockMQ(single)
+		t.lockSP(single)
+		t.c.Close(s)
+	}
+	return h, err
+}
+
+func (t *thread) Bind(h vls.Handle, ep vls.Endpoint) error {
+	v, err := t.acquire(h)
+	if err != nil {
+		return err
+	}
+	err = t.c.Bind(v.s, ep)
+	t.release()
+	return err
+}
+
+func (t *thread) Listen(h vls.Handle, backlog int) error {
+	v, err := t.acquire(h)
+	if err != nil {
+		return err
+	}
+	err = t.c.Listen(v.s, backlog)
+	t.release()
+	return err
+}
+
+func (t *thread) Connect(h vls.Handle, ep vls.Endpoint) error {
+	v, err := t.acquire(h)
+	if err != nil {
+		return err
+	}
+	err = t.c.Connect(v.s, ep)
+	t.release()
+	return err
+}
+
+func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, error) {
+	v, err := t.acquire(h)
+	if err != nil {
+		return 0, vls.Endpoint{}, err
+	}
+	defer t.release()
+	t.lockSP(t.held&hS == 0)
+	t.want = hS | hSP
+	s, err := t.c.Accept(v.s, flags)
+	t.want = hS
+	if err != nil {
+		return 0, vls.Endpoint{}, err
+	}
+	peer := s.Remote()
+	// A wait may have ended in another mode than it began in.
+	ah, err := t.made(s, t.mark != 0)
+	return ah, peer, err
+}
+
+func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
+	setMark(&t.mark, 1)
+	if t.mode.Load() == alone {
+		if v := t.pool.Get(uint64(h)); v != nil {
+			n, err := t.c.Read(v.s, p)
+			t.release()
+			return n, err
+		}
+	}
+	v, err := t.acquire(h)
+	if err != nil {
+		return 0, err
+	}
+	n, err := t.c.Read(v.s, p)
+	t.release()
+	return n, err
+}
+
+func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
+	setMark(&t.mark, 1)
+	if t.mode.Load() == alone {
+		if v := t.pool.Get(uint64(h)); v != nil {
+			n, err := t.c.Write(v.s, p)
+			t.release()
+			return n, err
+		}
+	}
+	v, err := t.acquire(h)
+	if err != nil {
+		return 0, err
+	}
+	n, err := t.c.Write(v.s, p)
+	t.release()
+	return n, err
+}
+
+// WriteMsg is Write: a cut-through session tells its reader at once anyway.
+func (t *thread) WriteMsg(h vls.Handle, p []byte) (int, error) { return t.Write(h, p) }
+
+func (t *thread) Shutdown(h vls.Handle, how int) error {
+	v, err := t.acquire(h)
+	if err != nil {
+		return err
+	}
+	err = t.c.Shutdown(v.s, how)
+	t.release()
+	return err
+}
+
+func (t *thread) Close(h vls.Handle) error {
+	single, err := t.begin()
+	if err != nil {
+		return err
+	}
+	defer t.release()
+	p := t.p
+	if !single {
+		p.table.lock.Lock()
+		defer p.table.lock.Unlock()
+	}
+	v := t.pool.Get(uint64(h))
+	if v == nil {
+		return syscall.EBADFD
+	}
+	if !single {
+		v.lock.Lock()
+		t.held |= hS
+		t.v = v
+	}
+	t.lockMQ(single)
+	t.lockSP(single)
+	t.pool.Invalidate(uint64(h))
+	err = t.c.Close(v.s)
+	v.s = nil
+	t.unlock()
+	t.pool.Free(uint64(h))
+	return err
+}
+
+func (t *thread) Attr(h vls.Handle, a vls.Attr, buf []byte) (int, error) {
+	v, err := t.acquire(h)
+	if err != nil {
+		return 0, err
+	}
+	n, err := t.c.Attr(v.s, a, buf)
+	t.release()
+	return n, err
+}
+
+func (t *thread) EpollCreate() (vls.Handle, error) {
+	single, err := t.begin()
+	if err != nil {
+		return 0, err
+	}
+	defer t.release()
+	t.lockSP(single)
+	s, err := t.c.EpollCreate()
+	if err != nil {
+		return 0, err
+	}
+	return t.made(s, single)
+}
+
+func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEvent) error {
+	single, err := t.begin()
+	if err != nil {
+		return err
+	}
+	defer t.release()
+	if !single {
+		t.p.table.lock.RLock(t.slot)
+		defer t.p.table.lock.RUnlock(t.slot)
+	}
+	set, v := t.pool.Get(uint64(ep)), t.pool.Get(uint64(h))
+	if set == nil || v == nil {
+		return syscall.EBADFD
+	}
+	// Sets come before sessions in the order of locks: what is not a set and a
+	// session is refused before either is locked.
+	if !set.s.IsEpoll() || v.s.IsEpoll() {
+		return syscall.EINVAL
+	}
+	if !single {
+		set.lock.Lock()
+		defer set.lock.Unlock()
+		v.lock.Lock()
+		defer v.lock.Unlock()
+	}
+	return t.c.EpollCtl(set.s, op, v.s, ev)
+}
+
+func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Duration) (int, error) {
+	v, err := t.acquire(ep)
+	if err != nil {
+		return 0, err
+	}
+	n, err := t.c.EpollWait(v.s, evs, timeout)
+	t.release()
+	return n, err
+}
+
+func (t *thread) SessionHandle(h vls.Handle) (vls.SessionHandle, error) {
+	v, err := t.acquire(h)
+	if err != nil {
+		return 0, err
+	}
+	defer t.release()
+	return v.s.Handle(), nil
+}
+
+func (t *thread) SessionIndex(h vls.Handle) (index, worker uint32, err error) {
+	sh, err := t.SessionHandle(h)
+	return sh.Index(), sh.Worker(), err
+}
+
+func (t *thread) HandleOf(index uint32) (vls.Handle, error) {
+	single, err := t.begin()
+	if err != nil {
+		return 0, err
+	}
+	defer t.release()
+	if !single {
+		t.p.table.lock.RLock(t.slot)
+		defer t.p.table.lock.RUnlock(t.slot)
+	}
+	if s := t.p.w.Lookup(t.p.w.Live(index)); s != nil {
+		if v, ok := s.Owner.(*session); ok {
+			return v.h, nil
+		}
+	}
+	return 0, syscall.EBADFD
+}
