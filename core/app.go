@@ -57,8 +57,8 @@ func (c Config) withDefaults() (Config, error) {
 		v             *int
 		def, min, max int
 	}{
-		{"rx-fifo-size", &c.RxFifoSize, 64 << 10, 4 << 10, fifo.MaxSize},
-		{"tx-fifo-size", &c.TxFifoSize, 64 << 10, 4 << 10, fifo.MaxSize},
+		{"rx-fifo-size", &c.RxFifoSize, 4 << 20, 4 << 10, fifo.MaxSize},
+		{"tx-fifo-size", &c.TxFifoSize, 4 << 20, 4 << 10, fifo.MaxSize},
 		{"event-queue-size", &c.EventQueueSize, 1024, fifo.MinEvents, fifo.MaxEvents},
 		{"segment-size", &c.SegmentSize, 256 << 20, 1 << 20, fifo.MaxSegment},
 		{"max-workers", &c.MaxWorkers, 16, 1, 255},

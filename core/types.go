@@ -106,7 +106,8 @@ type Config struct {
 	Wait Wait
 	// RxFifoSize and TxFifoSize are bytes per fifo, 4 KB to 1 GB (rx-fifo-size,
 	// tx-fifo-size). A cut-through connection has one fifo per direction: the
-	// larger of the writer's tx and the reader's rx. 64 KB.
+	// larger of the writer's tx and the reader's rx. 4 MB, of which a fifo
+	// takes chunk by chunk what it needs.
 	RxFifoSize, TxFifoSize int
 	// EventQueueSize is events per producer lane of a worker's queue, a power
 	// of two from 16 to 64 Ki (event-queue-size). 1024.

@@ -47,7 +47,8 @@ type header struct {
 		start  uint32 // its first position
 		len    uint32 // its payload
 		oldest Ref    // of the chain: next to be taken again
-		_      [Line - 28]byte
+		owned  uint32 // payload of the whole chain
+		_      [Line - 32]byte
 	}
 
 	head uint32 // published by the consumer: first position not yet read
@@ -59,7 +60,8 @@ type header struct {
 		chunk Ref
 		start uint32
 		len   uint32
-		_     [Line - 20]byte
+		pat   patience
+		_     [Line - 20 - 24]byte
 	}
 }
 
@@ -92,6 +94,7 @@ func New(s *Segment, size int, ord Order) (Fifo, error) {
 	*f.h = header{size: uint32(size)}
 	f.h.prod.size = uint32(size)
 	f.h.event.Store(1)
+	f.h.cons.pat.rest(minRest)
 	return f, nil
 }
 
@@ -176,6 +179,14 @@ func (f *Fifo) enqueueChunks(p []byte) (int, error) {
 	return done, nil
 }
 
+// streamSize is the capacity from which a fifo with a consumer that lags uses
+// all of its memory in turn, rather than the same few chunks. Lines that both
+// cores' second-level caches still hold are dear to write again, a third of a
+// line round trip each; once the memory in use is well beyond such a cache they
+// cost a twelfth (see the package's figures). Where the consumer keeps up, few
+// chunks that stay in the first level are best, and are used.
+const streamSize = 1 << 20
+
 // grow links a chunk at the tail: the oldest of the fifo's own if the consumer
 // has left it, else one from the segment. Producer.
 func (f *Fifo) grow() bool {
@@ -184,6 +195,12 @@ func (f *Fifo) grow() bool {
 	if r != 0 && !f.left(r) {
 		e.head = atomic.LoadUint32(&f.h.head)
 		if !f.left(r) {
+			r = 0
+		}
+	}
+	if r != 0 && e.size >= streamSize && e.owned < e.size {
+		// The consumer lags: a stream. Go on into fresh memory.
+		if e.tail-atomic.LoadUint32(&f.h.head) > e.len/2 {
 			r = 0
 		}
 	}
@@ -202,6 +219,7 @@ func (f *Fifo) grow() bool {
 				return false
 			}
 		}
+		e.owned += classSize(class)
 	}
 	b := f.seg.block(r)
 	b.start = e.tail
@@ -234,7 +252,7 @@ func (f *Fifo) Dequeue(p []byte) (int, error) {
 	e := &f.h.cons
 	n := uint(len(p))
 	if avail := uint(e.tail - e.head); n > avail {
-		e.tail = atomic.LoadUint32(&f.h.tail)
+		f.reload()
 		if avail = uint(e.tail - e.head); n > avail {
 			if n = avail; n == 0 {
 				return 0, ErrEmpty
@@ -249,6 +267,90 @@ func (f *Fifo) Dequeue(p []byte) (int, error) {
 	e.head += uint32(n)
 	f.publish(&f.h.head, e.head)
 	return int(n), nil
+}
+
+// patience is how a consumer keeps from chasing its producer. To load the
+// producer's index takes the line away from it, so that its next store waits
+// for half a round trip, and meanwhile the core's store buffer fills up: a
+// consumer that looks whenever it has read everything gets a few messages each
+// time, and slows the producer down to that. If it pauses before each look
+// instead, the producer runs at full speed meanwhile.
+//
+// Whether that pays is found out by trial: the bytes that some looks bring
+// without pauses, then with. Pauses are kept where they bring many times as
+// much, for a while, until the next trial. A look that finds nothing ends them
+// at once, and a trial that fails makes the next one rarer, down to one in
+// 65536 looks, so that a consumer that answers, or waits for a slow producer,
+// is not held up.
+type patience struct {
+	phase   patiencePhase
+	pauses  uint32 // before each look
+	left    uint32 // looks until the phase ends
+	got     uint32 // bytes in this phase
+	without uint32 // bytes that a trial's looks without pauses brought
+	backoff uint32 // looks between trials that fail
+}
+
+type patiencePhase uint32
+
+const (
+	resting patiencePhase = iota
+	looking               // a trial, without pauses
+	trying                // a trial, with pauses
+	keeping
+)
+
+const (
+	pauses    = 32  // about a microsecond, or some line round trips
+	trialLen  = 8   // looks in each half of a trial
+	keepLen   = 256 // looks until pauses are put to trial again
+	minRest   = 64
+	maxRest   = 64 << 10
+	trialGain = 3              // times the bytes of the same looks without
+	trialMin  = trialLen * 512 // bytes; less is no stream
+)
+
+func (p *patience) rest(looks uint32) {
+	*p = patience{phase: resting, left: looks, backoff: looks}
+}
+
+// saw notes that a look brought n bytes.
+func (p *patience) saw(n uint32) {
+	if n == 0 {
+		if p.pauses != 0 {
+			p.rest(minRest)
+		}
+		return
+	}
+	p.got += n
+	if p.left--; p.left > 0 {
+		return
+	}
+	got := p.got
+	p.got, p.left = 0, trialLen
+	switch p.phase {
+	case resting, keeping:
+		p.phase, p.pauses = looking, 0
+	case looking:
+		p.phase, p.pauses, p.without = trying, pauses, got
+	case trying:
+		if got >= trialMin && got/trialGain >= p.without {
+			p.phase, p.left, p.backoff = keeping, keepLen, minRest
+		} else {
+			p.rest(min(2*p.backoff, maxRest))
+		}
+	}
+}
+
+// reload looks at the producer's index.
+func (f *Fifo) reload() {
+	e := &f.h.cons
+	for range e.pat.pauses {
+		hw.Pause()
+	}
+	tail := atomic.LoadUint32(&f.h.tail)
+	e.pat.saw(tail - e.tail)
+	e.tail = tail
 }
 
 // dequeueChunks reads len(p) bytes, which are there, over several chunks.

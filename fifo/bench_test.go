@@ -1,0 +1,249 @@
+package fifo_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"vlsbench/fifo"
+	"vlsbench/hw"
+)
+
+// The benchmarks across two cores print each figure as a multiple of the cache
+// line round trip (L) measured in the same round, the median over rounds, each
+// with fresh fifos at another place of a large region: machines differ, and so
+// does the same machine from one second to the next.
+
+const (
+	slotTime   = 6 * time.Millisecond
+	warmupTime = 1 * time.Millisecond
+)
+
+// pinned runs f on a locked thread of its own on the i-th allowed processor and
+// returns a channel that closes when it is done. The thread dies with f.
+func pinned(b testing.TB, i int, f func()) <-chan struct{} {
+	b.Helper()
+	allowed, err := hw.Allowed()
+	if err != nil {
+		b.Fatal(err)
+	}
+	cpus := allowed.List()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if err := hw.Pin(cpus[i%len(cpus)]); err != nil {
+			b.Error(err)
+		}
+		f()
+	}()
+	return done
+}
+
+// twoCores skips where nothing can cross cores.
+func twoCores(b testing.TB) {
+	b.Helper()
+	allowed, err := hw.Allowed()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if len(allowed.List()) < 2 {
+		b.Skip("one processor: nothing crosses cores here")
+	}
+	old := runtime.GOMAXPROCS(4)
+	b.Cleanup(func() { runtime.GOMAXPROCS(old) })
+}
+
+// slot runs a and z on two cores for one slot, each told when to stop and
+// returning its count, and returns nanoseconds per z's count.
+func slot(b testing.TB, a, z func(go_, stop *atomic.Bool) int) float64 {
+	var start, stop, begun atomic.Bool
+	var n int
+	var ns float64
+	da := pinned(b, 0, func() {
+		for !begun.Load() {
+		}
+		a(&start, &stop)
+	})
+	dz := pinned(b, 1, func() {
+		begun.Store(true)
+		z(&start, &start) // warm up
+		t0 := hw.Cycles()
+		n = z(&start, &stop)
+		ns = hw.CyclesToNanos(hw.Cycles() - t0)
+	})
+	time.Sleep(warmupTime)
+	start.Store(true)
+	time.Sleep(slotTime)
+	stop.Store(true)
+	<-da
+	<-dz
+	return ns / float64(n)
+}
+
+// lineRoundTrip is one cache line there and back, in nanoseconds.
+func lineRoundTrip(b testing.TB) float64 {
+	x := make([]uint64, 128)
+	there, back := &x[32], &x[64]
+	return slot(b, func(_, stop *atomic.Bool) int {
+		seen := uint64(0)
+		for !stop.Load() {
+			if v := atomic.LoadUint64(there); v != seen {
+				seen = v
+				hw.StoreRel64(back, v)
+			}
+		}
+		return 0
+	}, func(_, stop *atomic.Bool) int {
+		n := 0
+		v := atomic.LoadUint64(there)
+		for ; !stop.Load(); n++ {
+			v++
+			hw.StoreRel64(there, v)
+			for atomic.LoadUint64(back) != v && !stop.Load() {
+			}
+		}
+		return n
+	})
+}
+
+// place is a segment at a random page and line of region.
+func place(b testing.TB, region []byte, size int) *fifo.Segment {
+	off := rand.IntN((len(region)-size)/fifo.Line) * fifo.Line
+	seg, err := fifo.NewSegment(region[off : off+size])
+	if err != nil {
+		b.Fatal(err)
+	}
+	return seg
+}
+
+func median(x []float64) float64 {
+	slices.Sort(x)
+	return x[len(x)/2]
+}
+
+// stream measures messages of msg bytes through f, in nanoseconds each.
+func stream(b testing.TB, f, g *fifo.Fifo, msg int, flags bool) float64 {
+	return slot(b, func(_, stop *atomic.Bool) int {
+		buf := make([]byte, msg+4096)[2048 : 2048+msg]
+		n := 0
+		for !stop.Load() {
+			for range 64 {
+				if _, err := f.Enqueue(buf); err != nil {
+					hw.Pause()
+					continue
+				}
+				n++
+				if flags && !f.HasEvent() {
+					f.SetEvent()
+				}
+			}
+		}
+		return n
+	}, func(_, stop *atomic.Bool) int {
+		buf := make([]byte, msg+4096)[2048 : 2048+msg]
+		n := 0
+		for !stop.Load() {
+			for range 64 {
+				if _, err := g.Dequeue(buf); err != nil {
+					hw.Pause()
+					continue
+				}
+				n++
+				if flags && g.Wanted() {
+					g.Notify()
+				}
+			}
+		}
+		return n
+	})
+}
+
+// BenchmarkCross streams across two cores. Each line reports nanoseconds and
+// line round trips per message, medians; b.N has no say in it.
+func BenchmarkCross(b *testing.B) {
+	twoCores(b)
+	region := mapped(b, 512<<20)
+	type variant struct {
+		name         string
+		size, msg    int
+		ord          fifo.Order
+		flags        bool
+		nanos, lines []float64
+	}
+	var variants []*variant
+	for _, size := range []int{64 << 10, 4 << 20} {
+		for _, msg := range []int{64, 1024, 16 << 10} {
+			for _, v := range []variant{
+				{name: "release", ord: fifo.Release},
+				{name: "release+event", ord: fifo.Release, flags: true},
+				{name: "seqcst", ord: fifo.SeqCst},
+			} {
+				v.size, v.msg = size, msg
+				v.name = fmt.Sprintf("order=%s/fifo=%d/size=%d", v.name, size, msg)
+				variants = append(variants, &v)
+			}
+		}
+	}
+	var ls []float64
+	for range 25 {
+		l := lineRoundTrip(b)
+		ls = append(ls, l)
+		for _, i := range rand.Perm(len(variants)) {
+			v := variants[i]
+			seg := place(b, region, 16<<20)
+			f, err := fifo.New(seg, v.size, v.ord)
+			if err != nil {
+				b.Fatal(err)
+			}
+			g := fifo.Open(seg, f.Ref(), v.ord)
+			ns := stream(b, &f, &g, v.msg, v.flags)
+			v.nanos = append(v.nanos, ns)
+			v.lines = append(v.lines, ns/l)
+		}
+	}
+	for _, v := range variants {
+		b.Run(v.name, func(b *testing.B) {
+			for b.Loop() {
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(median(v.nanos), "ns/msg")
+			b.ReportMetric(median(v.lines), "L/msg")
+			b.ReportMetric(median(ls), "ns/L")
+		})
+	}
+}
+
+// BenchmarkPair writes and reads on one thread, beside two copies of the same
+// size.
+func BenchmarkPair(b *testing.B) {
+	for _, n := range []int{8, 64, 256, 1024, 4096, 16384} {
+		b.Run(fmt.Sprintf("of=fifo/size=%d", n), func(b *testing.B) {
+			seg, err := fifo.NewMappedSegment(16 << 20)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer seg.Close()
+			f, err := fifo.New(seg, 64<<10, fifo.Release)
+			if err != nil {
+				b.Fatal(err)
+			}
+			p, q := make([]byte, n), make([]byte, n)
+			for b.Loop() {
+				f.Enqueue(p)
+				f.Dequeue(q)
+			}
+		})
+		b.Run(fmt.Sprintf("of=copies/size=%d", n), func(b *testing.B) {
+			p, q, r := make([]byte, n), make([]byte, n), make([]byte, n)
+			for b.Loop() {
+				copy(q, p)
+				copy(r, q)
+			}
+		})
+	}
+}

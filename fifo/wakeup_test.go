@@ -1,0 +1,363 @@
+package fifo_test
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"vlsbench/fifo"
+	"vlsbench/hw"
+)
+
+// The tests here look for lost wake-ups. One thread goes to sleep as often as it
+// can and the other publishes, each after a random moment, so that both meet in
+// the few nanoseconds in which a wake-up can be lost. One that is lost is a sleep
+// for ever, which the watchdog ends.
+
+const (
+	handOvers    = 1_000_000
+	handOverTime = 1200 * time.Millisecond // fewer, where a million take longer
+)
+
+// ballast is lines that both threads write. Who has just written them has a
+// full store buffer: what it stores next is visible late, while its loads go
+// ahead. That is what a fence is for, and what the tests must provoke.
+type ballast [8][fifo.Line / 8]uint64
+
+func (b *ballast) write(v int) {
+	for i := range b {
+		hw.StoreRel64(&b[i][0], uint64(v))
+	}
+}
+
+// budget ends a test after so many hand-overs, or so long.
+type budget struct {
+	n        int
+	deadline time.Time
+}
+
+func newBudget() *budget {
+	return &budget{scaled(handOvers), time.Now().Add(handOverTime)}
+}
+
+func (b *budget) spent(n int) bool {
+	return n >= b.n || n%8 == 0 && time.Now().After(b.deadline)
+}
+
+// bell is a futex that loses nothing by itself: a wait ends if it was rung since
+// the value it is given was looked at.
+type bell struct{ rung atomic.Uint32 }
+
+// A date is when both sides meet: the sleeper proposes it and arms then, the
+// publisher waits for it and publishes then, each with a random delay.
+type date struct{ at atomic.Int64 }
+
+// propose sets the date and waits for it. flag is what will be armed: to look at
+// it keeps its line at hand.
+func (d *date) propose(rnd *uint32, flag func() bool) {
+	at := int64(hw.Cycles()) + 2000
+	d.at.Store(at)
+	keep(at, rnd, flag)
+}
+
+// accept waits for another date than the last, and then for that. It returns at
+// once when over is true.
+func (d *date) accept(last *int64, over func() bool, rnd *uint32, flag func() bool) {
+	until(func() bool { return d.at.Load() != *last || over() })
+	*last = d.at.Load()
+	keep(*last, rnd, flag)
+}
+
+func keep(at int64, rnd *uint32, flag func() bool) {
+	*rnd = *rnd*1664525 + 1013904223
+	at += int64(*rnd >> 16 & 1023)
+	// Clocks that disagree cost the test its point, not its end.
+	for i := 0; i < 1000 && int64(hw.Cycles()) < at; i++ {
+		flag()
+	}
+}
+
+// until spins, at last with consideration for who else needs the core.
+func until(done func() bool) {
+	for i := 1; !done(); i++ {
+		if i%1000 == 0 {
+			runtime.Gosched()
+		}
+	}
+}
+
+// pair runs both sides on threads of their own and waits for both.
+func pair(a, b func()) {
+	done := make(chan struct{}, 2)
+	for _, f := range []func(){a, b} {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			runtime.LockOSThread()
+			f()
+		}()
+	}
+	<-done
+	<-done
+}
+
+// A queue's consumer sleeps whenever there is nothing.
+func TestQueueLosesNoWakeup(t *testing.T) {
+	for _, o := range orders {
+		t.Run(o.name, func(t *testing.T) {
+			needFence(t, o.ord)
+			threads(t, 2)
+			q := createQueue(t, heap(t, 1<<20), fifo.MinEvents, o.ord)
+			var seen atomic.Uint64
+			watchdog(t, func() string {
+				return fmt.Sprintf("hand-over %d: armed %v, pending %v", seen.Load(), q.Armed(), q.Pending())
+			})
+			b := newBudget()
+			ballast, date := new(ballast), new(date)
+			sleeps := 0
+			const end = ^uint64(0)
+			pair(func() {
+				var evs [4]fifo.Event
+				rnd := uint32(1)
+				for {
+					n := q.Drain(evs[:])
+					if n == 0 {
+						date.propose(&rnd, q.Armed)
+						sleep(q, o.ord)
+						sleeps++
+						continue
+					}
+					for _, ev := range evs[:n] {
+						if ev.Arg == end {
+							return
+						}
+						if want := seen.Load(); ev.Arg != want {
+							t.Errorf("event %d, want %d", ev.Arg, want)
+						}
+						ballast.write(0)
+						seen.Add(1)
+					}
+				}
+			}, func() {
+				var rnd uint32
+				var last int64
+				never := func() bool { return false }
+				n := 0
+				for ; !b.spent(n); n++ {
+					date.accept(&last, never, &rnd, q.Armed)
+					ballast.write(n)
+					if !q.Post(0, fifo.Event{Arg: uint64(n)}) {
+						t.Error("full")
+					}
+					until(func() bool { return seen.Load() > uint64(n) })
+				}
+				q.Post(0, fifo.Event{Arg: end})
+			})
+			t.Logf("%d hand-overs, %d sleeps", seen.Load(), sleeps)
+		})
+	}
+}
+
+// Both sides sleep: each hands the turn to the other's queue.
+func TestQueuePingPong(t *testing.T) {
+	needFence(t, fifo.Release)
+	threads(t, 2)
+	s := heap(t, 1<<20)
+	qs := [2]*fifo.Queue{createQueue(t, s, fifo.MinEvents, fifo.Release), createQueue(t, s, fifo.MinEvents, fifo.Release)}
+	var turns atomic.Int64
+	watchdog(t, func() string {
+		return fmt.Sprintf("turn %d: armed %v %v, pending %v %v", turns.Load(), qs[0].Armed(), qs[1].Armed(), qs[0].Pending(), qs[1].Pending())
+	})
+	b := newBudget()
+	side := func(in, out *fifo.Queue) func() {
+		return func() {
+			var evs [2]fifo.Event
+			for {
+				switch n := in.Drain(evs[:]); n {
+				case 0:
+					sleep(in, fifo.Release)
+				case 1:
+					stop := evs[0].Kind == 1 || b.spent(int(turns.Add(1)))
+					if stop {
+						evs[0].Kind = 1
+					}
+					evs[0].Arg++
+					out.Post(0, evs[0])
+					if stop {
+						return
+					}
+				default:
+					t.Errorf("%d turns at once", n)
+					return
+				}
+			}
+		}
+	}
+	qs[0].Post(0, fifo.Event{})
+	pair(side(qs[0], qs[1]), side(qs[1], qs[0]))
+	t.Logf("%d turns", turns.Load())
+}
+
+// A consumer that unsets the event flag, fences, looks again and sleeps, against
+// a producer that publishes and then tests the flag.
+func TestEventLosesNoWakeup(t *testing.T) {
+	for _, o := range orders {
+		t.Run(o.name, func(t *testing.T) {
+			needFence(t, o.ord)
+			threads(t, 2)
+			const size = 100 // of messages of 1 to 60: now and then not all fits
+			f := create(t, heap(t, 1<<20), size, o.ord)
+			f.StartAt(1<<32 - 1_000_000)
+			g := f
+			bell := new(bell)
+			var ended atomic.Bool
+			watchdog(t, func() string {
+				return fmt.Sprintf("%d bytes there, event %v, rung %d times", g.MaxDequeue(), g.HasEvent(), bell.rung.Load())
+			})
+			b := newBudget()
+			ballast, date := new(ballast), new(date)
+			sleeps, rings, n := 0, 0, 0
+			pair(func() { // the consumer
+				pos := uint64(0)
+				rnd := uint32(1)
+				buf := make([]byte, size)
+				for {
+					got, err := g.Dequeue(buf)
+					if err == nil {
+						if !bytes.Equal(buf[:got], expected(pos, got)) {
+							t.Error(firstWrong(buf[:got], pos))
+						}
+						pos += uint64(got)
+						ballast.write(0)
+						continue
+					}
+					if ended.Load() && g.MaxDequeue() == 0 {
+						return
+					}
+					date.propose(&rnd, g.HasEvent)
+					rung := bell.rung.Load()
+					g.UnsetEvent()
+					sleepFence(o.ord)
+					if g.MaxDequeue() > 0 {
+						g.SetEvent() // awake, and needs no bell
+						continue
+					}
+					sleepOn(bell, rung)
+					sleeps++
+				}
+			}, func() { // the producer
+				var rnd uint32
+				var last int64
+				never := func() bool { return false }
+				pos := uint64(0)
+				for ; !b.spent(n); n++ {
+					m := 1 + n%60
+					date.accept(&last, never, &rnd, f.HasEvent)
+					ballast.write(n)
+					got, err := f.Enqueue(expected(pos, m))
+					if err != nil || got != m {
+						t.Errorf("Enqueue: %d, %v", got, err)
+						break
+					}
+					pos += uint64(got)
+					if !f.HasEvent() && f.SetEvent() {
+						ring(bell)
+						rings++
+					}
+					until(func() bool { return f.MaxDequeue() == 0 })
+				}
+				ended.Store(true)
+				ring(bell)
+			})
+			t.Logf("%d hand-overs, %d rings, %d sleeps", n, rings, sleeps)
+		})
+	}
+}
+
+// The same the other way round: a producer with a full fifo asks to be told of
+// space, fences, looks again and sleeps; the consumer frees and then looks
+// whether somebody asked.
+func TestNotifyLosesNoWakeup(t *testing.T) {
+	for _, o := range orders {
+		t.Run(o.name, func(t *testing.T) {
+			needFence(t, o.ord)
+			threads(t, 2)
+			const size = 100
+			f := create(t, heap(t, 1<<20), size, o.ord)
+			f.StartAt(1<<32 - 1_000_000)
+			g := f
+			bell := new(bell)
+			var ended atomic.Bool
+			watchdog(t, func() string {
+				return fmt.Sprintf("%d bytes free, wanted %v, rung %d times", g.MaxEnqueue(), g.Wanted(), bell.rung.Load())
+			})
+			b := newBudget()
+			ballast, date := new(ballast), new(date)
+			sleeps, rings, n := 0, 0, 0
+			pair(func() { // the producer
+				defer ended.Store(true)
+				pos := uint64(0)
+				rnd := uint32(7)
+				for !b.spent(n) {
+					got, err := f.Enqueue(expected(pos, 1+n%(size+20)))
+					if err == nil {
+						pos += uint64(got)
+						n++
+						ballast.write(n)
+						continue
+					}
+					date.propose(&rnd, f.Wanted)
+					want := 1 + int(rnd>>16)%size
+					rung := bell.rung.Load()
+					f.WantNotify(want)
+					sleepFence(o.ord)
+					if f.MaxEnqueue() >= want {
+						f.TakeNotify() // awake, and needs no bell
+						continue
+					}
+					sleepOn(bell, rung)
+					sleeps++
+					if !f.Wanted() && f.MaxEnqueue() < want {
+						t.Errorf("told of %d bytes free, and there are %d", want, f.MaxEnqueue())
+					}
+				}
+			}, func() { // the consumer
+				pos := uint64(0)
+				rnd := uint32(11)
+				var last int64
+				buf := make([]byte, size)
+				for {
+					// From full to empty, at once or bit by bit. Whether somebody wants
+					// to be told is looked at only after some was freed.
+					until(func() bool { return g.MaxEnqueue() == 0 || ended.Load() })
+					date.accept(&last, ended.Load, &rnd, g.Wanted)
+					ballast.write(0)
+					piece := size
+					if rnd>>10&3 == 0 {
+						piece = 1 + int(rnd>>20)%size
+					}
+					for {
+						got, err := g.Dequeue(buf[:piece])
+						if err != nil {
+							break
+						}
+						if g.Wanted() && g.Notify() {
+							ring(bell)
+							rings++
+						}
+						if !bytes.Equal(buf[:got], expected(pos, got)) {
+							t.Error(firstWrong(buf[:got], pos))
+						}
+						pos += uint64(got)
+					}
+					if ended.Load() && g.MaxDequeue() == 0 {
+						return
+					}
+				}
+			})
+			t.Logf("%d messages, %d rings, %d sleeps", n, rings, sleeps)
+		})
+	}
+}
