@@ -192,6 +192,8 @@ func (t *Thread) EpollWait(set *Session, evs []EpollEvent, timeout time.Duration
 		return n, nil
 	}
 	hooks := &t.w.app.hooks
+	t.waited = true
+	defer t.done()
 	set.refs.Add(1)
 	if hooks.Sleep != nil {
 		hooks.Sleep(t, set)

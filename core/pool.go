@@ -1,7 +1,6 @@
 package core
 
 import (
-	"math/bits"
 	"sync/atomic"
 )
 
@@ -11,10 +10,14 @@ const (
 	// MaxIndex is the highest index of a pool.
 	MaxIndex = indexMask
 
-	// firstPage is the number of slots in page 0; page k has firstPage<<k.
-	firstPageBits = 6
-	firstPage     = 1 << firstPageBits
-	nPages        = indexBits - firstPageBits + 1
+	// firstPage is the number of slots in the first page; each further one has
+	// twice as many as the one before, so a slot is found without a directory
+	// that would have to grow. It also biases the index, see find.
+	firstPage = 64
+
+	// notLive is the handle of a slot that is not to be found. No handle is
+	// equal to it: that slot is never allocated.
+	notLive = ^uint64(0)
 )
 
 // Pool is a table of slots that are named by handles. A slot keeps its address
@@ -24,7 +27,8 @@ const (
 // Alloc, Publish, Invalidate and Free are for one thread at a time. A use goes
 // through them in that order; Get finds it between Publish and Invalidate.
 type Pool[T any] struct {
-	pages  [nPages]atomic.Pointer[[]slot[T]]
+	pages  [33]atomic.Pointer[slot[T]] // the first slot of each, by pageOf
+	absent slot[T]                     // stands for all that were never made
 	worker uint32
 	n      uint32 // slots that were ever used
 	free   uint32 // index+1 of the slot freed last, 0: none
@@ -34,7 +38,7 @@ type Pool[T any] struct {
 
 // slot is one entry of a pool.
 type slot[T any] struct {
-	handle atomic.Uint64 // 0: not to be found
+	handle atomic.Uint64 // notLive, or 0 if never used: not to be found
 	gen    uint32        // of the next use
 	next   uint32        // in the free list, index+1
 	v      T
@@ -42,32 +46,22 @@ type slot[T any] struct {
 
 // NewPool makes an empty pool whose handles carry the worker index.
 func NewPool[T any](worker uint32) *Pool[T] {
-	return &Pool[T]{worker: worker & 0xff, limit: MaxIndex}
+	p := &Pool[T]{}
+	p.init(worker)
+	return p
+}
+
+func (p *Pool[T]) init(worker uint32) {
+	p.worker, p.limit = worker&0xff, MaxIndex-1
+	p.absent.handle.Store(notLive)
 }
 
 // Get is the value of a live handle, else nil.
 func (p *Pool[T]) Get(h uint64) *T {
-	i := uint32(h)&indexMask + firstPage
-	k := uint32(bits.Len32(i)) - firstPageBits - 1
-	if k >= nPages {
-		return nil
+	if s := p.find(h); s.handle.Load() == h {
+		return &s.v
 	}
-	page := p.pages[k].Load()
-	if page == nil {
-		return nil
-	}
-	s := &(*page)[i-firstPage<<k]
-	if s.handle.Load() != h || h == 0 {
-		return nil
-	}
-	return &s.v
-}
-
-// at is the slot with an index that was allocated.
-func (p *Pool[T]) at(index uint32) *slot[T] {
-	i := index + firstPage
-	k := uint32(bits.Len32(i)) - firstPageBits - 1
-	return &(*p.pages[k].Load())[i-firstPage<<k]
+	return nil
 }
 
 // Alloc takes a slot and returns the handle of its new use and the value, as
@@ -77,19 +71,19 @@ func (p *Pool[T]) Alloc() (uint64, *T) {
 	switch {
 	case p.free != 0:
 		index = p.free - 1
-		p.free = p.at(index).next
+		p.free = p.find(uint64(index)).next
 	case int(p.n) < p.limit:
 		index = p.n
 		p.n++
-		k := uint32(bits.Len32(index+firstPage)) - firstPageBits - 1
-		if p.pages[k].Load() == nil {
-			page := make([]slot[T], firstPage<<k)
-			p.pages[k].Store(&page)
+		if k := pageOf(index); p.pages[k].Load() == nil {
+			page := make([]slot[T], 1<<(k-1))
+			page[0].handle.Store(notLive) // or the zero handle would find slot 0
+			p.pages[k].Store(&page[0])
 		}
 	default:
 		return 0, nil
 	}
-	s := p.at(index)
+	s := p.find(uint64(index))
 	if s.gen++; s.gen == 0 {
 		s.gen = 1
 	}
@@ -98,46 +92,37 @@ func (p *Pool[T]) Alloc() (uint64, *T) {
 }
 
 // Publish makes an allocated handle findable.
-func (p *Pool[T]) Publish(h uint64) { p.at(uint32(h) & indexMask).handle.Store(h) }
+func (p *Pool[T]) Publish(h uint64) { p.find(h).handle.Store(h) }
 
 // Invalidate makes the handle stale for ever. The slot stays as it is.
-func (p *Pool[T]) Invalidate(h uint64) { p.at(uint32(h) & indexMask).handle.Store(0) }
+func (p *Pool[T]) Invalidate(h uint64) { p.find(h).handle.Store(notLive) }
 
 // Free gives the slot of an invalidated handle to its next user.
 func (p *Pool[T]) Free(h uint64) {
 	index := uint32(h) & indexMask
-	p.at(index).next = p.free
+	p.find(uint64(index)).next = p.free
 	p.free = index + 1
 	p.used--
 }
 
 // Live is the handle that the slot with this index is found by, or 0.
 func (p *Pool[T]) Live(index uint32) uint64 {
-	i := index&indexMask + firstPage
-	k := uint32(bits.Len32(i)) - firstPageBits - 1
-	if k >= nPages {
-		return 0
+	if h := p.find(uint64(index)).handle.Load(); h != notLive {
+		return h
 	}
-	page := p.pages[k].Load()
-	if page == nil {
-		return 0
-	}
-	return (*page)[i-firstPage<<k].handle.Load()
+	return 0
 }
 
 // Each calls f for what is live, some of it perhaps no more when f looks. It
 // needs no exclusion.
 func (p *Pool[T]) Each(f func(h uint64, v *T)) {
-	for k := range p.pages {
-		page := p.pages[k].Load()
-		if page == nil {
+	for index := uint32(0); ; index++ {
+		s := p.find(uint64(index))
+		if s == &p.absent {
 			return
 		}
-		for i := range *page {
-			s := &(*page)[i]
-			if h := s.handle.Load(); h != 0 {
-				f(h, &s.v)
-			}
+		if h := s.handle.Load(); h != 0 && h != notLive {
+			f(h, &s.v)
 		}
 	}
 }

@@ -326,6 +326,7 @@ func (s *Session) peer() Handle { return Handle(s.conn.target[1-s.side].Load()) 
 // connection goes on waiting. ENOTCONN: closed meanwhile. The listener's
 // session control: exclusive. Session pool: exclusive.
 func (t *Thread) Accept(l *Session, flags int) (*Session, error) {
+	defer t.done()
 	for {
 		s, err := t.tryAccept(l, flags)
 		if err != syscall.EAGAIN || l.flags.Load()&fNonblock != 0 {

@@ -40,6 +40,7 @@ func (t *Thread) tellSpace(s *Session) {
 }
 
 func (t *Thread) readSlow(s *Session, p []byte) (int, error) {
+	defer t.done()
 	if p == nil {
 		return 0, syscall.EFAULT
 	}
@@ -105,6 +106,7 @@ func (t *Thread) tellData(s *Session) {
 }
 
 func (t *Thread) writeSlow(s *Session, p []byte, done int) (int, error) {
+	defer t.done()
 	for {
 		n, err := t.tryWrite(s, p[done:])
 		done += n

@@ -40,7 +40,7 @@ type Worker struct {
 
 	app      *App
 	index    uint32
-	sessions *Pool[Session]
+	sessions Pool[Session]
 	// zombies are sessions that were closed and whose last waiter has left.
 	// Any thread pushes, the pool's holder takes.
 	zombies atomic.Pointer[Session]
@@ -57,7 +57,13 @@ func (w *Worker) Index() uint32 { return w.index }
 
 // Lookup is the session of a handle, nil if it is closed or never was. It
 // needs no exclusion; that the session stays what it is while it is used does.
-func (w *Worker) Lookup(h Handle) *Session { return w.sessions.Get(uint64(h)) }
+func (w *Worker) Lookup(h Handle) *Session {
+	s := w.sessions.find(uint64(h))
+	if s.handle.Load() != uint64(h) {
+		return nil
+	}
+	return &s.v
+}
 
 // Live is the handle of the session at an index, 0 if there is none.
 func (w *Worker) Live(index uint32) Handle { return Handle(w.sessions.Live(index)) }
@@ -82,21 +88,31 @@ type Thread struct {
 	// What a waiting thread waits for, under the queue's exclusion.
 	waitsFor *Session
 	word     uint32 // futex: 1 once woken
+
+	waited bool // the operation under way has
 }
 
 // NewThread makes a calling context of the worker. ENOMEM: there are 256 in the
 // application.
 func (w *Worker) NewThread(owner any) (*Thread, error) {
+	t := new(Thread)
+	return t, w.InitThread(t, owner)
+}
+
+// InitThread is [Worker.NewThread] of a Thread that lies in the strategy's own,
+// which saves the data path a load.
+func (w *Worker) InitThread(t *Thread, owner any) error {
 	a := w.app
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i, taken := range a.producers {
 		if !taken {
 			a.producers[i] = true
-			return &Thread{w: w, producer: i, Owner: owner}, nil
+			*t = Thread{w: w, producer: i, Owner: owner}
+			return nil
 		}
 	}
-	return nil, syscall.ENOMEM
+	return syscall.ENOMEM
 }
 
 // Worker is the worker that the thread calls on.
@@ -244,6 +260,7 @@ func (t *Thread) wait(s *Session, k waitKind, want int) error {
 		}
 	}
 	hooks := &t.w.app.hooks
+	t.waited = true
 	s.refs.Add(1)
 	if hooks.Sleep != nil {
 		hooks.Sleep(t, s)
@@ -256,6 +273,16 @@ func (t *Thread) wait(s *Session, k waitKind, want int) error {
 		return syscall.ENOTCONN
 	}
 	return nil
+}
+
+// done ends an operation that may have waited.
+func (t *Thread) done() {
+	if t.waited {
+		t.waited = false
+		if f := t.w.app.hooks.Done; f != nil {
+			f(t)
+		}
+	}
 }
 
 // await is the part of a wait that holds nothing.

@@ -92,7 +92,7 @@ func TestPinEachAllowedCPU(t *testing.T) {
 					t.Errorf("pinned to CPU %d, runs on %d", cpu, got)
 					return
 				}
-				Yield()
+				runtime.Gosched()
 			}
 			if now, err := Allowed(); err != nil || now != allowed {
 				t.Errorf("pinned, the process is allowed %v (%v), before %v", now, err, allowed)

@@ -173,8 +173,3 @@ func setAffinity(set CPUSet) error {
 	}
 	return nil
 }
-
-// Yield gives the CPU to another thread that is ready to run on it, if there is
-// one. Unlike runtime.Gosched it runs no other goroutine on this thread, and
-// costs a pinned thread no hand-over.
-func Yield() { _, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }

@@ -75,21 +75,3 @@ func BenchmarkContended(b *testing.B) {
 		}
 	}
 }
-
-// BenchmarkGiveAway is the price of the two ways to give the CPU away when
-// nobody wants it.
-func BenchmarkGiveAway(b *testing.B) {
-	for name, f := range map[string]func(){"Yield": hw.Yield, "Gosched": runtime.Gosched} {
-		for _, locked := range []bool{false, true} {
-			b.Run(fmt.Sprintf("how=%s/locked=%v", name, locked), func(b *testing.B) {
-				if locked {
-					runtime.LockOSThread()
-					defer runtime.UnlockOSThread()
-				}
-				for b.Loop() {
-					f()
-				}
-			})
-		}
-	}
-}

@@ -1,8 +1,8 @@
 package locks
 
 import (
-	"runtime"
 	"sync/atomic"
+	"time"
 
 	"vlsbench/hw"
 )
@@ -50,29 +50,27 @@ func (l *TTAS) TryLock() bool {
 // backoff spaces the looks of a thread that waits for a short time: 1, 2, 4, …
 // 64 pauses, which keeps the line quiet and those who missed each other apart.
 // After 447 of them (2 to 20 µs, by the machine) the holder is most likely not
-// running, with more threads than cores, and the CPU is given away instead.
+// running, with more threads than cores, and the CPU is given away in a sleep.
+// (Giving it away by sched_yield is cheaper, but a thread that does so again
+// and again beside one that spins was seen not to run for hundreds of
+// milliseconds.)
 type backoff struct{ looks uint }
 
 const (
-	maxPauses    = 1 << 6
-	spinLooks    = 12
-	goschedEvery = 8
+	maxPauses = 1 << 6
+	spinLooks = 12
+	nap       = 50 * time.Microsecond
 )
 
+// nobody is a futex that no one wakes.
+var nobody uint32
+
 func (b *backoff) wait() {
-	b.looks++
-	if b.looks <= spinLooks {
-		for range min(uint(1)<<(b.looks-1), maxPauses) {
-			hw.Pause()
-		}
+	if b.looks++; b.looks > spinLooks {
+		hw.FutexWait(&nobody, 0, nap)
 		return
 	}
-	// The holder is a thread that waits for this CPU, or a goroutine that waits
-	// for a thread. The first is the usual case here; on a locked thread asking
-	// for the second costs 7 to 34 µs, the first 0.6.
-	if b.looks%goschedEvery != 0 {
-		hw.Yield()
-	} else {
-		runtime.Gosched()
+	for range min(uint(1)<<(b.looks-1), maxPauses) {
+		hw.Pause()
 	}
 }

@@ -5,17 +5,20 @@
 //
 // # Locks
 //
-//	P   rwlock, the table of VLS sessions of a process (bravo)
-//	S   one VLS session (ttas)
-//	MQ  the worker's message queue (mutex)
-//	SP  the worker's session pool (mutex)
+//	P   rwlock, the table of sessions of a process (bravo)
+//	S   one session (ttas)
+//	MQ  the worker's message queue (ttas)
+//	SP  the worker's session pool (ttas)
+//
+// The table is the worker's own pool: a VLS handle is the handle of the VCL
+// session, which carries the VLS session along.
 //
 // In that order, each operation of a process with several threads takes
 //
-//	create, epoll_create           SP, then P.w S
+//	create, epoll_create           SP, then P.w
 //	bind, listen, connect, attr    P.r S
 //	shutdown, read, write          P.r S
-//	accept                         P.r S SP, then P.w S
+//	accept                         P.r S SP, then P.w
 //	close                          P.w S MQ SP
 //	epoll_ctl                      P.r S(set) S(session) MQ
 //	epoll_wait                     P.r S(set) MQ
@@ -56,7 +59,7 @@ func init() {
 
 // Lock kinds of the preset.
 const (
-	kindP, kindS, kindMQ, kindSP = "bravo", "ttas", "mutex", "mutex"
+	kindP, kindS, kindMQ, kindSP = "bravo", "ttas", "ttas", "ttas"
 )
 
 // classes are the lock classes, in the order in which they are taken.
@@ -75,6 +78,7 @@ func New(o vls.Options) (vls.App, error) {
 	a.core, err = core.New(o.Config, core.Hooks{
 		Sleep:   func(t *core.Thread, s *core.Session) { t.Owner.(*thread).sleep(s) },
 		Woke:    func(t *core.Thread, s *core.Session) bool { return t.Owner.(*thread).woke(s) },
+		Done:    func(t *core.Thread) { t.Owner.(*thread).release() },
 		EnterMQ: func(t *core.Thread) { t.Owner.(*thread).enterMQ() },
 		TryMQ:   func(t *core.Thread) bool { return t.Owner.(*thread).tryMQ() },
 		LeaveMQ: func(t *core.Thread) { t.Owner.(*thread).leaveMQ() },
@@ -105,8 +109,8 @@ func (a *app) NewProcess() (vls.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.table.lock = rw; a.counters != nil {
-		p.table.lock = locks.CountedRW(rw, a.counters["P"])
+	if p.table = rw; a.counters != nil {
+		p.table = locks.CountedRW(rw, a.counters["P"])
 	}
 	if p.mq, err = a.lock("MQ", kindMQ); err != nil {
 		return nil, err
@@ -117,7 +121,6 @@ func (a *app) NewProcess() (vls.Process, error) {
 	if p.w, err = a.core.NewWorker(); err != nil {
 		return nil, err
 	}
-	p.table.pool = core.NewPool[session](p.w.Index())
 	return p, nil
 }
 
@@ -134,23 +137,17 @@ func (a *app) Locks() []locks.Stat {
 
 func (a *app) Close() error { return a.core.Close() }
 
-// session is a VLS session: what S protects. A slot of the table keeps its lock
-// through all of its uses.
+// session is a VLS session: what S protects, beside the VCL session.
 type session struct {
 	lock locks.Lock
-	h    vls.Handle
-	s    *core.Session
-	_    [128 - 48]byte // with the slot's own 16 bytes
+	s    *core.Session // nil once closed
 }
 
 type process struct {
 	a *app
 	w *core.Worker
 
-	table struct {
-		lock locks.RW // P
-		pool *core.Pool[session]
-	}
+	table locks.RW   // P
 	mq    locks.Lock // MQ
 	spool locks.Lock // SP
 
@@ -160,36 +157,21 @@ type process struct {
 	several bool      // there was a second thread: locks are on for good
 }
 
-func (p *process) NewThread() vls.Thread {
-	t := &thread{p: p, pool: p.table.pool}
-	t.mode.Store(unregistered)
-	return t
-}
+func (p *process) NewThread() vls.Thread { return &thread{p: p, w: p.w} }
 
 func (p *process) Fork() (vls.Process, error) { return nil, syscall.ENOTSUP }
 
 func (p *process) Exit() error {
-	t := &thread{p: p, pool: p.table.pool}
-	t.mode.Store(alone)
+	t := &thread{p: p, w: p.w}
 	c, err := p.w.NewThread(t)
 	if err != nil {
 		return err
 	}
+	t.alone.Store(true)
 	p.w.Close(c)
 	c.Exit()
-	p.table.pool.Each(func(h uint64, _ *session) {
-		p.table.pool.Invalidate(h)
-		p.table.pool.Free(h)
-	})
 	return nil
 }
-
-// Modes of a thread.
-const (
-	alone = iota // the only one of its process: no locks
-	locked
-	unregistered
-)
 
 // What a thread holds.
 const (
@@ -203,13 +185,16 @@ const (
 type thread struct {
 	vls.Unimplemented
 
-	mark uint32        // 1 while inside an operation without locks; see setMark
-	mode atomic.Uint32 // set by whoever registers second
-	pool *core.Pool[session]
-	c    *core.Thread
-	held uint8 // locks, and hMark
-	want uint8 // of hS and hSP, what the operation goes on with after a wait
-	v    *session
+	mark uint32 // 1 while inside an operation without locks; see setMark
+	held uint8  // locks, and hMark
+	want uint8  // of hS and hSP, what the operation goes on with after a wait
+	// alone: the thread is the only one of its process, and needs no locks. Who
+	// registers second clears it.
+	alone atomic.Bool
+	w     *core.Worker
+	c     *core.Thread // &core, nil until registered
+	core  core.Thread
+	v     *session // whose S is held
 
 	p    *process
 	slot int // reader number for P
@@ -231,18 +216,17 @@ func (t *thread) Register() error {
 	if slot == len(p.slots) {
 		return syscall.ENOMEM
 	}
-	c, err := p.w.NewThread(t)
-	if err != nil {
+	if err := p.w.InitThread(&t.core, t); err != nil {
 		return err
 	}
-	t.c, t.slot = c, slot
+	t.c, t.slot = &t.core, slot
 	p.slots[slot] = true
 	t.want = hS
 	if len(p.threads) > 0 && !p.several {
 		p.several = true
 		first := p.threads[0]
-		first.mode.Store(locked)
-		// Either it sees the mode before it goes on, or its mark is seen here.
+		first.alone.Store(false)
+		// Either it sees that before it goes on, or its mark is seen here.
 		hw.HeavyFence()
 		for i := 1; atomic.LoadUint32(&first.mark) != 0; i++ {
 			hw.Pause()
@@ -252,11 +236,9 @@ func (t *thread) Register() error {
 		}
 	}
 	p.threads = append(p.threads, t)
-	if p.several {
-		t.mode.Store(locked)
-	} else {
-		t.mode.Store(alone)
-		c.Bare = true
+	if !p.several {
+		t.c.Bare = true
+		t.alone.Store(true)
 	}
 	return nil
 }
@@ -276,7 +258,7 @@ func (t *thread) Exit() error {
 		}
 	}
 	p.slots[t.slot] = false
-	t.mode.Store(unregistered)
+	t.alone.Store(false)
 	t.c.Exit()
 	t.c = nil
 	return nil
@@ -287,15 +269,14 @@ func (t *thread) Exit() error {
 func (t *thread) begin() (bool, error) {
 	for {
 		setMark(&t.mark, 1)
-		switch t.mode.Load() {
-		case alone:
+		if t.alone.Load() {
 			return true, nil
-		case locked:
-			setMark(&t.mark, 0)
+		}
+		setMark(&t.mark, 0)
+		if t.c != nil {
 			t.c.Bare = false
 			return false, nil
 		}
-		setMark(&t.mark, 0)
 		if err := t.Register(); err != nil {
 			return false, err
 		}
@@ -304,31 +285,46 @@ func (t *thread) begin() (bool, error) {
 
 // acquire starts an operation on a session. With locks it takes P.r and S and
 // lets P.r go. EBADFD: there is no such session, and nothing is held.
-func (t *thread) acquire(h vls.Handle) (*session, error) {
+func (t *thread) acquire(h vls.Handle) (*core.Session, error) {
 	single, err := t.begin()
 	if err != nil {
 		return nil, err
 	}
 	if single {
-		v := t.pool.Get(uint64(h))
-		if v == nil {
+		s := t.w.Lookup(core.Handle(h))
+		if s == nil {
 			setMark(&t.mark, 0)
 			return nil, syscall.EBADFD
 		}
-		return v, nil
+		return s, nil
 	}
 	p := t.p
-	p.table.lock.RLock(t.slot)
-	v := t.pool.Get(uint64(h))
+	p.table.RLock(t.slot)
+	v := t.lookup(h)
 	if v == nil {
-		p.table.lock.RUnlock(t.slot)
+		p.table.RUnlock(t.slot)
 		return nil, syscall.EBADFD
 	}
+	s := v.s
+	t.lockS(v)
+	p.table.RUnlock(t.slot)
+	return s, nil
+}
+
+// lookup is the VLS session of a handle, nil if there is none. P: read or write.
+func (t *thread) lookup(h vls.Handle) *session {
+	if s := t.w.Lookup(core.Handle(h)); s != nil {
+		// One that was made and is not entered yet has no owner.
+		v, _ := s.Owner.(*session)
+		return v
+	}
+	return nil
+}
+
+func (t *thread) lockS(v *session) {
 	v.lock.Lock()
-	p.table.lock.RUnlock(t.slot)
 	t.held |= hS
 	t.v = v
-	return v, nil
 }
 
 // release ends an operation, with whatever it holds by then.
@@ -379,15 +375,13 @@ func (t *thread) sleep(*core.Session) { t.release() }
 func (t *thread) woke(s *core.Session) bool {
 	setMark(&t.mark, 1)
 	v := s.Owner.(*session)
-	if t.mode.Load() == alone {
-		return v.s == s
+	if t.alone.Load() {
+		return v.s != nil
 	}
 	setMark(&t.mark, 0)
 	t.c.Bare = false
-	v.lock.Lock()
-	t.held |= hS
-	t.v = v
-	if v.s != s {
+	t.lockS(v)
+	if v.s == nil {
 		return false
 	}
 	t.lockSP(t.want&hSP == 0)
@@ -422,7 +416,7 @@ func (t *thread) markForMQ() bool {
 		return true
 	}
 	setMark(&t.mark, 1)
-	if t.mode.Load() == alone {
+	if t.alone.Load() {
 		t.held |= hMark
 		return true
 	}
@@ -441,30 +435,16 @@ func (t *thread) leaveMQ() {
 	}
 }
 
-// enter gives a new session of the core a VLS session, under P.w.
-func (t *thread) enter(s *core.Session, single bool) (vls.Handle, error) {
-	if !single {
-		t.p.table.lock.Lock()
-		defer t.p.table.lock.Unlock()
-	}
-	h, v := t.pool.Alloc()
-	if v == nil {
-		return 0, syscall.ENOMEM
-	}
-	if v.lock == nil {
-		l, err := t.p.a.lock("S", kindS)
-		if err != nil {
-			return 0, err
-		}
-		v.lock = l
+// enter gives a new session of the core its VLS session, under P.w.
+func (t *thread) enter(s *core.Session, single bool) error {
+	l, err := t.p.a.lock("S", kindS)
+	if err != nil {
+		return err
 	}
 	if !single {
-		// Who waited for the slot's last session may be looking at it.
-		v.lock.Lock()
-		defer v.lock.Unlock()
+		t.p.table.Lock()
+		defer t.p.table.Unlock()
 	}
-	v.h, v.s = vls.Handle(h), s
-	s.Owner = v
-	t.pool.Publish(h)
-	return vls.Handle(h), nil
+	s.Owner = &session{lock: l, s: s}
+	return nil
 }

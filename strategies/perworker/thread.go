@@ -23,57 +23,57 @@ func (t *thread) Create(p vls.Proto, nonblocking bool) (vls.Handle, error) {
 }
 
 // made enters a new session in the table, letting go of SP and S first, as the
-// order of locks has it; a session that finds no place is closed again.
+// order of locks has it; one that cannot be entered is closed again.
 func (t *thread) made(s *core.Session, single bool) (vls.Handle, error) {
 	t.unlock()
-	h, err := t.enter(s, single)
-	if err != nil {
+	if err := t.enter(s, single); err != nil {
 		t.lockMQ(single)
 		t.lockSP(single)
 		t.c.Close(s)
+		return 0, err
 	}
-	return h, err
+	return vls.Handle(s.Handle()), nil
 }
 
 func (t *thread) Bind(h vls.Handle, ep vls.Endpoint) error {
-	v, err := t.acquire(h)
+	s, err := t.acquire(h)
 	if err != nil {
 		return err
 	}
-	err = t.c.Bind(v.s, ep)
+	err = t.c.Bind(s, ep)
 	t.release()
 	return err
 }
 
 func (t *thread) Listen(h vls.Handle, backlog int) error {
-	v, err := t.acquire(h)
+	s, err := t.acquire(h)
 	if err != nil {
 		return err
 	}
-	err = t.c.Listen(v.s, backlog)
+	err = t.c.Listen(s, backlog)
 	t.release()
 	return err
 }
 
 func (t *thread) Connect(h vls.Handle, ep vls.Endpoint) error {
-	v, err := t.acquire(h)
+	s, err := t.acquire(h)
 	if err != nil {
 		return err
 	}
-	err = t.c.Connect(v.s, ep)
+	err = t.c.Connect(s, ep)
 	t.release()
 	return err
 }
 
 func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, error) {
-	v, err := t.acquire(h)
+	l, err := t.acquire(h)
 	if err != nil {
 		return 0, vls.Endpoint{}, err
 	}
 	defer t.release()
 	t.lockSP(t.held&hS == 0)
 	t.want = hS | hSP
-	s, err := t.c.Accept(v.s, flags)
+	s, err := t.c.Accept(l, flags)
 	t.want = hS
 	if err != nil {
 		return 0, vls.Endpoint{}, err
@@ -86,36 +86,50 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 
 func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 	setMark(&t.mark, 1)
-	if t.mode.Load() == alone {
-		if v := t.pool.Get(uint64(h)); v != nil {
-			n, err := t.c.Read(v.s, p)
-			t.release()
-			return n, err
-		}
+	if !t.alone.Load() {
+		return t.readLocked(h, p)
 	}
-	v, err := t.acquire(h)
+	s := t.w.Lookup(core.Handle(h))
+	if s == nil {
+		setMark(&t.mark, 0)
+		return 0, syscall.EBADFD
+	}
+	n, err := t.core.Read(s, p)
+	setMark(&t.mark, 0)
+	return n, err
+}
+
+func (t *thread) readLocked(h vls.Handle, p []byte) (int, error) {
+	s, err := t.acquire(h)
 	if err != nil {
 		return 0, err
 	}
-	n, err := t.c.Read(v.s, p)
+	n, err := t.c.Read(s, p)
 	t.release()
 	return n, err
 }
 
 func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 	setMark(&t.mark, 1)
-	if t.mode.Load() == alone {
-		if v := t.pool.Get(uint64(h)); v != nil {
-			n, err := t.c.Write(v.s, p)
-			t.release()
-			return n, err
-		}
+	if !t.alone.Load() {
+		return t.writeLocked(h, p)
 	}
-	v, err := t.acquire(h)
+	s := t.w.Lookup(core.Handle(h))
+	if s == nil {
+		setMark(&t.mark, 0)
+		return 0, syscall.EBADFD
+	}
+	n, err := t.core.Write(s, p)
+	setMark(&t.mark, 0)
+	return n, err
+}
+
+func (t *thread) writeLocked(h vls.Handle, p []byte) (int, error) {
+	s, err := t.acquire(h)
 	if err != nil {
 		return 0, err
 	}
-	n, err := t.c.Write(v.s, p)
+	n, err := t.c.Write(s, p)
 	t.release()
 	return n, err
 }
@@ -124,11 +138,11 @@ func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 func (t *thread) WriteMsg(h vls.Handle, p []byte) (int, error) { return t.Write(h, p) }
 
 func (t *thread) Shutdown(h vls.Handle, how int) error {
-	v, err := t.acquire(h)
+	s, err := t.acquire(h)
 	if err != nil {
 		return err
 	}
-	err = t.c.Shutdown(v.s, how)
+	err = t.c.Shutdown(s, how)
 	t.release()
 	return err
 }
@@ -139,36 +153,32 @@ func (t *thread) Close(h vls.Handle) error {
 		return err
 	}
 	defer t.release()
-	p := t.p
 	if !single {
-		p.table.lock.Lock()
-		defer p.table.lock.Unlock()
+		t.p.table.Lock()
+		defer t.p.table.Unlock()
 	}
-	v := t.pool.Get(uint64(h))
+	v := t.lookup(h)
 	if v == nil {
 		return syscall.EBADFD
 	}
 	if !single {
-		v.lock.Lock()
-		t.held |= hS
-		t.v = v
+		t.lockS(v)
 	}
 	t.lockMQ(single)
 	t.lockSP(single)
-	t.pool.Invalidate(uint64(h))
-	err = t.c.Close(v.s)
+	s := v.s
 	v.s = nil
+	err = t.c.Close(s)
 	t.unlock()
-	t.pool.Free(uint64(h))
 	return err
 }
 
 func (t *thread) Attr(h vls.Handle, a vls.Attr, buf []byte) (int, error) {
-	v, err := t.acquire(h)
+	s, err := t.acquire(h)
 	if err != nil {
 		return 0, err
 	}
-	n, err := t.c.Attr(v.s, a, buf)
+	n, err := t.c.Attr(s, a, buf)
 	t.release()
 	return n, err
 }
@@ -194,10 +204,10 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 	}
 	defer t.release()
 	if !single {
-		t.p.table.lock.RLock(t.slot)
-		defer t.p.table.lock.RUnlock(t.slot)
+		t.p.table.RLock(t.slot)
+		defer t.p.table.RUnlock(t.slot)
 	}
-	set, v := t.pool.Get(uint64(ep)), t.pool.Get(uint64(h))
+	set, v := t.lookup(ep), t.lookup(h)
 	if set == nil || v == nil {
 		return syscall.EBADFD
 	}
@@ -216,22 +226,22 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 }
 
 func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Duration) (int, error) {
-	v, err := t.acquire(ep)
+	s, err := t.acquire(ep)
 	if err != nil {
 		return 0, err
 	}
-	n, err := t.c.EpollWait(v.s, evs, timeout)
+	n, err := t.c.EpollWait(s, evs, timeout)
 	t.release()
 	return n, err
 }
 
 func (t *thread) SessionHandle(h vls.Handle) (vls.SessionHandle, error) {
-	v, err := t.acquire(h)
+	s, err := t.acquire(h)
 	if err != nil {
 		return 0, err
 	}
 	defer t.release()
-	return v.s.Handle(), nil
+	return s.Handle(), nil
 }
 
 func (t *thread) SessionIndex(h vls.Handle) (index, worker uint32, err error) {
@@ -246,13 +256,12 @@ func (t *thread) HandleOf(index uint32) (vls.Handle, error) {
 	}
 	defer t.release()
 	if !single {
-		t.p.table.lock.RLock(t.slot)
-		defer t.p.table.lock.RUnlock(t.slot)
+		t.p.table.RLock(t.slot)
+		defer t.p.table.RUnlock(t.slot)
 	}
-	if s := t.p.w.Lookup(t.p.w.Live(index)); s != nil {
-		if v, ok := s.Owner.(*session); ok {
-			return v.h, nil
-		}
+	h := vls.Handle(t.w.Live(index))
+	if t.lookup(h) == nil {
+		return 0, syscall.EBADFD
 	}
-	return 0, syscall.EBADFD
+	return h, nil
 }

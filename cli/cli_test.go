@@ -1,0 +1,431 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"vlsbench/hw"
+	"vlsbench/results"
+	_ "vlsbench/strategies"
+	"vlsbench/vls"
+	"vlsbench/workloads/workloadtest"
+)
+
+var update = flag.Bool("update", false, "write testdata anew")
+
+func init() {
+	vls.Register(workloadtest.Strategy("pipe-corrupt", 0, workloadtest.Corrupt, 500))
+}
+
+// buffer is a writer for several goroutines.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// vlsbench runs a command line in an empty directory of its own, unless the
+// test has made one.
+func vlsbench(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	dog := time.AfterFunc(time.Minute, func() { panic("hangs: vlsbench " + strings.Join(args, " ")) })
+	defer dog.Stop()
+	var out, err buffer
+	code = Main(args, &out, &err)
+	return code, out.String(), err.String()
+}
+
+// tiny is a run that takes no time. Both threads are on one CPU, where no slot is
+// bad whatever else the machine does.
+func tiny(more ...string) []string {
+	allowed, err := hw.Allowed()
+	if err != nil {
+		panic(err)
+	}
+	return append([]string{"run", "--rounds", "3", "--slot", "5ms", "--workloads", "uni", "--sizes", "64",
+		"--threads", "2", "--procs", "1", "--strategies", "global,perworker", "--wait", "park", "--no-plots", "--progress", "off", "--cpus", strconv.Itoa(allowed.List()[0])}, more...)
+}
+
+func TestHelp(t *testing.T) {
+	var all strings.Builder
+	for _, args := range append([][]string{{"--help"}}, func() (list [][]string) {
+		for _, c := range commandNames() {
+			list = append(list, []string{c, "--help"})
+		}
+		return list
+	}()...) {
+		code, out, err := vlsbench(t, args...)
+		if code != 0 || err != "" {
+			t.Errorf("%v: exit %d, %s", args, code, err)
+		}
+		all.WriteString("$ vlsbench " + strings.Join(args, " ") + "\n" + out + "\n")
+	}
+	golden := filepath.Join("testdata", "help.golden")
+	if *update {
+		if err := os.WriteFile(golden, []byte(all.String()), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all.String() != string(want) {
+		t.Errorf("the help is not that of %s (write it anew with -update if it is meant):\n%s", golden, all.String())
+	}
+	for _, args := range [][]string{nil, {"help"}, {"-h"}} {
+		if code, out, _ := vlsbench(t, args...); code != 0 || out != overview() {
+			t.Errorf("%v: exit %d, %s", args, code, out)
+		}
+	}
+	if code, out, _ := vlsbench(t, "help", "show"); code != 0 || !strings.Contains(out, "vlsbench show RUN") {
+		t.Errorf("help show: exit %d, %s", code, out)
+	}
+}
+
+// Bad input is one line that names the culprit and what would be valid, and
+// leaves nothing behind.
+func TestBadInput(t *testing.T) {
+	t.Chdir(t.TempDir())
+	taken := t.TempDir()
+	if err := os.WriteFile(filepath.Join(taken, results.FileName), []byte("mine"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args string
+		want []string
+	}{
+		{"rnu", []string{`"rnu"`, `did you mean "run"?`}},
+		{"frobnicate", []string{`"frobnicate"`, "there are: run, show"}},
+		{"run --frob", []string{"--frob", "run --help"}},
+		{"run now", []string{`"now"`}},
+		{"run --profile huge", []string{`"huge"`, "quick, standard, full"}},
+		{"run --strategies nope", []string{`"nope"`, "global, null"}},
+		{"run --strategies global,nope", []string{`"nope"`, "global, null"}},
+		{"run --baseline nope", []string{`"nope"`, "global, null"}},
+		{"run --strategies global --baseline null", []string{"null", "global"}},
+		{"run --workloads nope", []string{`"nope"`, "bi, pingpong, uni"}},
+		{"run --threads 0", []string{"--threads 0", "1 to 64"}},
+		{"run --threads 65", []string{"--threads 65", "1 to 64"}},
+		{"run --threads 3", []string{"threads 3", "1 or an even number"}},
+		{"run --threads x", []string{`"x"`, "--threads", "1,2"}},
+		{"run --procs 0", []string{"--procs 0", "1 to 64"}},
+		{"run --threads 1 --procs 2", []string{"procs 2", "1 to 1"}},
+		{"run --sessions 0", []string{"--sessions 0", "1 to 1024"}},
+		{"run --threads 4 --sessions 1", []string{"sessions 1", "each needs a session"}},
+		{"run --sizes 0", []string{"--sizes 0", "1 to 1048576"}},
+		{"run --sizes 64,-1", []string{"--sizes -1", "1 to 1048576"}},
+		{"run --sizes 1048577", []string{"--sizes 1048577", "1 to 1048576"}},
+		{"run --slot 2ms", []string{"--slot 2ms", "3ms"}},
+		{"run --slot 0", []string{"--slot 0s", "3ms"}},
+		{"run --slot soon", []string{"soon", "--slot"}},
+		{"run --rounds 0", []string{"--rounds 0", "at least 1"}},
+		{"run --rounds -3", []string{"--rounds -3", "at least 1"}},
+		{"run --cpus 8000", []string{"--cpus 8000", "may run on"}},
+		{"run --cpus x", []string{`"x"`, "0,1"}},
+		{"run --cpus 0 --pin none", []string{"--cpus 0", "--pin none"}},
+		{"run --pin tight", []string{`"tight"`, "core, smt, none"}},
+		{"run --wait nap", []string{`"nap"`, "spin, adaptive, park"}},
+		{"run --seed many", []string{"many", "--seed"}},
+		{"run --format xml", []string{`"xml"`, "table, jsonl, csv, bench"}},
+		{"run --progress loud", []string{`"loud"`, "auto, plain, off"}},
+		{"run --out " + taken, []string{taken, "results.jsonl", "another directory"}},
+		{"show", []string{"RUN"}},
+		{"show a b", []string{"RUN"}},
+		{"show nothing-there", []string{"nothing-there"}},
+		{"show . --format xml", []string{`"xml"`}},
+		{"plot nothing-there", []string{"nothing-there"}},
+		{"list", []string{"strategies, workloads, locks"}},
+		{"list strategy", []string{`"strategy"`, `did you mean "strategies"?`}},
+		{"list locks --format csv", []string{`"csv"`, "table, json"}},
+		{"calibrate --cpus 8000", []string{"8000", "may run on"}},
+		{"calibrate --format csv", []string{`"csv"`, "table, json"}},
+		{"version 2", []string{`"2"`}},
+	} {
+		code, out, err := vlsbench(t, strings.Fields(c.args)...)
+		if code != exitUsage || out != "" {
+			t.Errorf("%s: exit %d, printed %q", c.args, code, out)
+		}
+		if strings.Count(err, "\n") != 1 || !strings.HasPrefix(err, "vlsbench") {
+			t.Errorf("%s: not one line: %q", c.args, err)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(err, want) {
+				t.Errorf("%s: %q: no %q in it", c.args, err, want)
+			}
+		}
+	}
+	if left, _ := os.ReadDir("."); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if b, _ := os.ReadFile(filepath.Join(taken, results.FileName)); string(b) != "mine" {
+		t.Errorf("results that were there are now %q", b)
+	}
+}
+
+func TestUnwritable(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("file", nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	code, out, err := vlsbench(t, tiny("--out", "file/mine")...)
+	if code != exitFailed || out != "" || !strings.Contains(err, "file") || strings.Count(err, "\n") != 1 {
+		t.Errorf("exit %d, %q, %q", code, out, err)
+	}
+}
+
+// A run leaves a file that every other command reads, and is not overwritten.
+func TestRun(t *testing.T) {
+	t.Chdir(t.TempDir())
+	code, out, err := vlsbench(t, tiny("--out", "mine")...)
+	if code != 0 {
+		t.Fatalf("exit %d: %s", code, err)
+	}
+	for _, want := range []string{"global", "perworker", "msgs/s", "results:  mine/results.jsonl"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	set, rerr := results.Read("mine/results.jsonl")
+	if rerr != nil {
+		t.Fatal(rerr)
+	}
+	if len(set.Slots) != 6 || set.End == nil || set.End.Interrupted || set.Run.Plan.Baseline != "global" {
+		t.Errorf("%d slots, end %+v", len(set.Slots), set.End)
+	}
+	if code, _, err := vlsbench(t, tiny("--out", "mine")...); code != exitUsage || !strings.Contains(err, "mine/results.jsonl") {
+		t.Errorf("into the same directory: exit %d, %s", code, err)
+	}
+	for _, run := range []string{"mine", "mine/results.jsonl"} {
+		if code, shown, err := vlsbench(t, "show", run); code != 0 || !strings.HasPrefix(out, shown) {
+			t.Errorf("show %s: exit %d, %s, not what run printed:\n%s", run, code, err, shown)
+		}
+	}
+	file, rerr := os.ReadFile("mine/results.jsonl")
+	if rerr != nil {
+		t.Fatal(rerr)
+	}
+	if _, shown, _ := vlsbench(t, "show", "mine", "--format", "jsonl"); shown != string(file) {
+		t.Errorf("as jsonl it is not the file:\n%s", shown)
+	}
+	for format, want := range map[string]string{
+		"csv":   "perworker",
+		"bench": "BenchmarkVLS/strategy=perworker/workload=uni/procs=1/threads=2/sessions=1/size=64/wait=park",
+	} {
+		if code, shown, err := vlsbench(t, "show", "mine", "--format", format); code != 0 || !strings.Contains(shown, want) {
+			t.Errorf("%s: exit %d, %s, no %q in\n%s", format, code, err, want, shown)
+		}
+	}
+	code, out, err = vlsbench(t, "plot", "mine")
+	if code != 0 || !strings.Contains(out, filepath.Join("mine", "plots")) {
+		t.Errorf("plot: exit %d, %s, %s", code, out, err)
+	}
+	for _, name := range strings.Fields(out) {
+		if info, err := os.Stat(name); err != nil || info.Size() == 0 {
+			t.Errorf("plot printed %s: %v", name, err)
+		}
+	}
+}
+
+// Where nothing else is said, a run has a directory of its own under
+// results/runs, and two at the same moment have two.
+func TestPlace(t *testing.T) {
+	t.Chdir(t.TempDir())
+	now := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
+	id, file, pictures, err := output{}.place("quick", now)
+	if err != nil || id != "20260102-150405-quick" || file != "results/runs/"+id+"/results.jsonl" || pictures != "plots/runs/"+id {
+		t.Errorf("%s, %s, %s, %v", id, file, pictures, err)
+	}
+	if got := picturesOf(file); got != pictures {
+		t.Errorf("plot draws to %s, run to %s", got, pictures)
+	}
+	w, err := results.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	if id, _, _, _ := (output{}).place("quick", now); id != "20260102-150405-quick-2" {
+		t.Errorf("the second: %s", id)
+	}
+}
+
+// A run that was cut off in the middle of a line is shown, and said to be so.
+func TestCutOff(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if code, _, err := vlsbench(t, tiny("--out", "mine")...); code != 0 {
+		t.Fatalf("exit %d: %s", code, err)
+	}
+	file, err := os.ReadFile("mine/results.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.SplitAfter(file, []byte("\n"))
+	cut := append(bytes.Join(lines[:4], nil), lines[4][:50]...)
+	if err := os.WriteFile("mine/results.jsonl", cut, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"show", "mine"}, {"plot", "mine"}} {
+		code, _, err := vlsbench(t, args...)
+		if code != 0 || !strings.Contains(err, "cut off") || !strings.Contains(err, "results.jsonl") {
+			t.Errorf("%v: exit %d, %s", args, code, err)
+		}
+	}
+	if after, err := os.ReadFile("mine/results.jsonl"); err != nil || !bytes.Equal(after, cut) {
+		t.Errorf("looking at the file changed it")
+	}
+}
+
+// The first signal ends the run after the slot under way, the second at once;
+// what was measured is kept and shown.
+func TestInterrupt(t *testing.T) {
+	for _, n := range []int{1, 2} {
+		t.Chdir(t.TempDir())
+		signals := make(chan os.Signal, 2)
+		go func() {
+			for {
+				if file, err := os.ReadFile("mine/results.jsonl"); err == nil && bytes.Count(file, []byte("\n")) > 6 {
+					break
+				}
+				time.Sleep(time.Millisecond)
+			}
+			for range n {
+				signals <- syscall.SIGINT
+			}
+		}()
+		var out, err buffer
+		dog := time.AfterFunc(time.Minute, func() { panic("hangs") })
+		p := &program{stdout: &out, stderr: &err, signals: signals}
+		args := tiny("--out", "mine", "--rounds", "100000", "--progress", "plain")
+		code := p.main(args)
+		dog.Stop()
+		if code != exitInterrupted {
+			t.Fatalf("%d signals: exit %d: %s", n, code, err.String())
+		}
+		set, rerr := results.Read("mine/results.jsonl")
+		if rerr != nil {
+			t.Fatal(rerr)
+		}
+		if set.End == nil || !set.End.Interrupted || set.End.Slots != len(set.Slots) || len(set.Slots) == 0 {
+			t.Errorf("%d signals: %d slots, end %+v", n, len(set.Slots), set.End)
+		}
+		if !strings.Contains(err.String(), "are kept in mine/results.jsonl") || !strings.Contains(out.String(), "perworker") {
+			t.Errorf("%d signals: said %q, printed %q", n, err.String(), out.String())
+		}
+	}
+}
+
+// Wrong data fails the run, which says where, and what was measured is kept.
+func TestFailedRun(t *testing.T) {
+	t.Chdir(t.TempDir())
+	code, _, err := vlsbench(t, tiny("--out", "mine", "--strategies", "pipe-corrupt")...)
+	if code != exitFailed || !strings.Contains(err, "strategy pipe-corrupt, workload=uni/") || !strings.Contains(err, "at byte") {
+		t.Errorf("exit %d, %s", code, err)
+	}
+	set, rerr := results.Read("mine/results.jsonl")
+	if rerr != nil {
+		t.Fatal(rerr)
+	}
+	if set.End == nil || !strings.Contains(set.End.Error, "pipe-corrupt") {
+		t.Errorf("end: %+v", set.End)
+	}
+}
+
+func TestList(t *testing.T) {
+	for what, want := range map[string][]string{
+		"strategies": {"global", "null", "perworker", "pipe-corrupt"}, "workloads": {"bi", "pingpong", "uni"}, "locks": {"mutex"},
+	} {
+		code, out, err := vlsbench(t, "list", what, "--format", "json")
+		var rows []row
+		if jerr := json.Unmarshal([]byte(out), &rows); code != 0 || jerr != nil {
+			t.Fatalf("%s: exit %d, %s, %v", what, code, err, jerr)
+		}
+		_, table, _ := vlsbench(t, "list", what)
+		for _, name := range want {
+			if !slices.ContainsFunc(rows, func(r row) bool { return r.Name == name && r.Doc != "" }) || !strings.Contains(table, name+" ") {
+				t.Errorf("%s: no %s in %s or %s", what, name, out, table)
+			}
+		}
+	}
+}
+
+func TestCalibrate(t *testing.T) {
+	code, out, err := vlsbench(t, "calibrate", "--format", "json")
+	var limits []results.Limit
+	if jerr := json.Unmarshal([]byte(out), &limits); code != 0 || jerr != nil || len(limits) < 10 {
+		t.Errorf("exit %d, %s, %v: %s", code, err, jerr, out)
+	}
+}
+
+func TestPlan(t *testing.T) {
+	plan := func(args ...string) (results.Plan, []string) {
+		t.Helper()
+		var r *request
+		fs := newFlags()
+		r = runFlags(fs, &output{})
+		if err := fs.Parse(bareLists(args)); err != nil {
+			t.Fatal(err)
+		}
+		p, notes, err := r.plan()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p, notes
+	}
+	p, notes := plan()
+	if len(p.Cells) != 12 || len(p.Strategies) < 3 || slices.Contains(p.Strategies, "pipe-corrupt") || p.Baseline != "global" || len(notes) != 0 || p.Rounds != 50 {
+		t.Errorf("quick: %+v, %v", p, notes)
+	}
+	if q, _ := plan("--strategies", "--rounds", "7"); !slices.Equal(q.Strategies, p.Strategies) || q.Rounds != 7 {
+		t.Errorf("--strategies without names: %v", q.Strategies)
+	}
+	if q, _ := plan("--strategies", "all,pipe-corrupt"); len(q.Strategies) != len(p.Strategies)+1 {
+		t.Errorf("all and one more: %v", q.Strategies)
+	}
+	if q, notes := plan("--strategies", "perworker,null"); q.Baseline != "perworker" || len(notes) != 1 {
+		t.Errorf("without the default baseline: %s, %v", q.Baseline, notes)
+	}
+	q, notes := plan("--threads", "1,2,3,4", "--procs", "1,4", "--workloads", "uni", "--sizes", "64", "--seed", "5")
+	var shapes []string
+	for _, c := range q.Cells {
+		shapes = append(shapes, c.String())
+	}
+	if len(q.Cells) != 2 || q.Seed != 5 || len(notes) != 2 || !strings.Contains(strings.Join(notes, "\n"), "threads 3") {
+		t.Errorf("%v, %v", shapes, notes)
+	}
+	for _, name := range profileNames {
+		if q, _ := plan("--profile", name); len(q.Cells) == 0 || q.Profile != name {
+			t.Errorf("%s: %+v", name, q)
+		}
+	}
+}
+
+func TestSuggest(t *testing.T) {
+	names := []string{"run", "show", "calibrate"}
+	for got, want := range map[string]string{"rnu": "run", "cal": "calibrate", "shwo": "show", "zebra": ""} {
+		s := suggest(got, names)
+		if (want == "") == strings.Contains(s, "did you mean") || !strings.Contains(s, want) {
+			t.Errorf("%s: %s", got, s)
+		}
+	}
+}

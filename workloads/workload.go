@@ -1,0 +1,178 @@
+// Package workloads is what is run over a session layer: streams and round
+// trips between the threads of an application, every byte of them verified. A
+// workload knows neither which strategy it runs over nor how its figures are
+// kept: it is handed its threads, its clock and its recorder.
+//
+// A workload is a function that every measured thread runs, see [Worker]. One
+// of a stranger's own is added with [Register].
+package workloads
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+	"sync"
+
+	"vlsbench/core"
+)
+
+// Bounds of [Params].
+const (
+	MaxThreads  = 64
+	MaxSessions = 1024
+	MaxSize     = 1 << 20 // bytes
+)
+
+// fifoSize is the fifo of every session, in bytes: one size, so that cells
+// differ in what they say they differ in.
+const fifoSize = 64 << 10
+
+// piece is the most that a thread sends before it reads, in bytes, where the
+// two ends of a stream wait for each other. Two of them fit a fifo, so nobody
+// waits for space that only he can make.
+const piece = fifoSize / 4
+
+// Params is how much of a workload is run.
+type Params struct {
+	Threads  int // in all processes together, 1 to MaxThreads
+	Procs    int // over which the threads are spread in turn, 1 to Threads
+	Sessions int // connected pairs in all, 1 to MaxSessions
+	Size     int // bytes per message, 1 to MaxSize
+	Wait     core.Wait
+	Seed     uint64 // where each stream begins on the tape of bytes
+}
+
+// Check names the value that is out of bounds.
+func (p Params) Check() error {
+	for _, v := range []struct {
+		name        string
+		value, most int
+	}{
+		{"threads", p.Threads, MaxThreads},
+		{"procs", p.Procs, p.Threads},
+		{"sessions", p.Sessions, MaxSessions},
+		{"size", p.Size, MaxSize},
+	} {
+		if v.value < 1 || v.value > v.most {
+			return fmt.Errorf("%s %d: want 1 to %d", v.name, v.value, v.most)
+		}
+	}
+	return nil
+}
+
+// Process is the process of thread i, from 0.
+func (p Params) Process(i int) int { return i % p.Procs }
+
+// PerProcess is the most threads that one process has.
+func (p Params) PerProcess() int { return (p.Threads + p.Procs - 1) / p.Procs }
+
+// Config is the session layer's configuration for p.
+func (p Params) Config() core.Config {
+	return core.Config{
+		Wait:       p.Wait,
+		RxFifoSize: fifoSize,
+		TxFifoSize: fifoSize,
+		MaxWorkers: p.Threads + p.Procs, // one a thread where threads have their own
+	}
+}
+
+// Memory is how many bytes of shared memory an application needs for p, with
+// room to spare: two fifos a session, and for each worker a queue with a lane
+// from each that it deals with.
+func (p Params) Memory() int {
+	workers := p.Threads + p.Procs
+	return 2<<20 + p.Sessions*2*(fifoSize+fifoSize/2) + workers*min(workers, 8)*32<<10
+}
+
+// pairs is how many pairs of threads there are; a single thread is both ends of
+// its pair.
+func (p Params) pairs() int { return max(1, p.Threads/2) }
+
+// paired refuses what cannot be split into pairs of threads with a session each.
+func paired(p Params) error {
+	if p.Threads > 1 && p.Threads%2 != 0 {
+		return fmt.Errorf("threads %d: threads work in pairs: want 1 or an even number", p.Threads)
+	}
+	if p.Sessions < p.pairs() {
+		return fmt.Errorf("sessions %d: %d threads are %d pairs, and each needs a session", p.Sessions, p.Threads, p.pairs())
+	}
+	return nil
+}
+
+// Workload is one kind of work.
+type Workload struct {
+	// Name is what a user types: lower case letters, digits and '-'.
+	Name string
+	// Doc is one line for `vlsbench list`.
+	Doc string
+	// Unit is what is counted: "messages", "round trips", …
+	Unit string
+	// Check refuses parameters that are within bounds and yet cannot be run;
+	// nil refuses none.
+	Check func(Params) error
+	// Run is run by every measured thread at once.
+	Run func(*Worker) error
+}
+
+// Accepts reports why w cannot run p, or nil.
+func (w Workload) Accepts(p Params) error {
+	if err := p.Check(); err != nil {
+		return err
+	}
+	if w.Check == nil {
+		return nil
+	}
+	if err := w.Check(p); err != nil {
+		return fmt.Errorf("%s: %w", w.Name, err)
+	}
+	return nil
+}
+
+var registry struct {
+	sync.Mutex
+	byName map[string]Workload
+}
+
+// Register makes a workload known by its name. It is meant for init functions
+// and panics when the name is malformed or taken, or Run is nil.
+func Register(w Workload) {
+	if w.Name == "" || strings.Trim(w.Name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || w.Run == nil {
+		panic(fmt.Sprintf("workloads: workload %q: a name of a-z, 0-9 and '-', and Run, are needed", w.Name))
+	}
+	registry.Lock()
+	defer registry.Unlock()
+	if _, dup := registry.byName[w.Name]; dup {
+		panic(fmt.Sprintf("workloads: workload %q is registered twice", w.Name))
+	}
+	if registry.byName == nil {
+		registry.byName = make(map[string]Workload)
+	}
+	registry.byName[w.Name] = w
+}
+
+// List is what is registered, by name.
+func List() []Workload {
+	registry.Lock()
+	defer registry.Unlock()
+	list := make([]Workload, 0, len(registry.byName))
+	for _, w := range registry.byName {
+		list = append(list, w)
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+	return list
+}
+
+// Lookup finds a workload by name. The error names those that there are.
+func Lookup(name string) (Workload, error) {
+	registry.Lock()
+	w, ok := registry.byName[name]
+	registry.Unlock()
+	if !ok {
+		var names []string
+		for _, w := range List() {
+			names = append(names, w.Name)
+		}
+		return Workload{}, fmt.Errorf("unknown workload %q; there are: %s", name, strings.Join(names, ", "))
+	}
+	return w, nil
+}
