@@ -22,9 +22,9 @@ type epollItem struct {
 	hnext      *Session // hot members
 	hprev      *Session
 
-	last       uint32 // what was true when it was reported or found false last
-	tail, head uint32 // of the rx fifo when it was reported last
-	idle       int    // waits that found nothing here
+	last uint32 // what was true when it was reported or found false last
+	tail uint32 // of the rx fifo, or the listener's count, when reported last
+	idle int    // waits that found nothing here
 }
 
 // epollSet is what an epoll session has beside a session. All of it belongs to
@@ -404,9 +404,9 @@ func (s *Session) level() uint32 {
 
 // look is one look at a member.
 type look struct {
-	report     uint32 // bits to report, 0: nothing
-	level      uint32
-	tail, head uint32 // as they were before level
+	report uint32 // bits to report, 0: nothing
+	level  uint32
+	tail   uint32 // as it was before level
 }
 
 // look finds what there is to report of a member. Looking twice finds the same,
@@ -417,13 +417,12 @@ func (s *Session) look() look {
 		return look{}
 	}
 	var k look
-	state := State(s.state.Load())
-	switch state {
+	switch State(s.state.Load()) {
 	case StateClosed:
 	case StateListen:
 		k.tail = s.lsn.pushed.Load()
 	default:
-		k.tail, k.head = s.rx.Tail(), s.rx.Head()
+		k.tail = s.rx.Tail()
 	}
 	k.level = s.level()
 	wanted := i.events | EPOLLERR | EPOLLHUP
@@ -438,7 +437,9 @@ func (s *Session) look() look {
 	}
 	risen := k.level &^ i.last
 	i.last &= k.level
-	if k.level&EPOLLIN != 0 && k.tail != i.tail && (state == StateListen || k.head != i.head) {
+	if k.level&EPOLLIN != 0 && k.tail != i.tail {
+		// As in Linux, and unlike VCL, what came since the report is news
+		// whether or not anything was read in between.
 		risen |= EPOLLIN
 	}
 	if risen&EPOLLRDHUP != 0 {
@@ -452,5 +453,5 @@ func (s *Session) look() look {
 
 // reported notes that a look was reported.
 func (i *epollItem) reported(k look) {
-	i.last, i.tail, i.head, i.idle = k.level, k.tail, k.head, 0
+	i.last, i.tail, i.idle = k.level, k.tail, 0
 }

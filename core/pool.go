@@ -53,7 +53,7 @@ func NewPool[T any](worker uint32) *Pool[T] {
 
 func (p *Pool[T]) init(worker uint32) {
 	p.worker, p.limit = worker&0xff, MaxIndex-1
-	p.absent.handle.Store(notLive)
+	p.page(0)
 }
 
 // Get is the value of a live handle, else nil.
@@ -75,10 +75,8 @@ func (p *Pool[T]) Alloc() (uint64, *T) {
 	case int(p.n) < p.limit:
 		index = p.n
 		p.n++
-		if k := pageOf(index); p.pages[k].Load() == nil {
-			page := make([]slot[T], 1<<(k-1))
-			page[0].handle.Store(notLive) // or the zero handle would find slot 0
-			p.pages[k].Store(&page[0])
+		if p.find(uint64(index)) == &p.absent {
+			p.page(index)
 		}
 	default:
 		return 0, nil
@@ -89,6 +87,15 @@ func (p *Pool[T]) Alloc() (uint64, *T) {
 	}
 	p.used++
 	return uint64(s.gen)<<32 | uint64(p.worker)<<indexBits | uint64(index), &s.v
+}
+
+// page makes the page of an index. The first one always is there, and its first
+// slot never has the handle 0; so 0, which is what absent has, finds nothing.
+func (p *Pool[T]) page(index uint32) {
+	k := pageOf(index)
+	page := make([]slot[T], 1<<(k-1))
+	page[0].handle.Store(notLive)
+	p.pages[k].Store(&page[0])
 }
 
 // Publish makes an allocated handle findable.

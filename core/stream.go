@@ -151,6 +151,7 @@ func (t *Thread) tryWrite(s *Session, p []byte) (int, error) {
 		// as a kernel would.
 		s.tx.OrStatus(stReset)
 		s.rx.OrStatus(stReset)
+		t.post(s.handle, EventReset)
 		return len(p), nil
 	}
 	n, err := s.enqueue(p)

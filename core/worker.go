@@ -334,15 +334,14 @@ func (t *Thread) sleep(s *Session, k waitKind, want int) {
 			break
 		}
 	}
-	switch k {
-	case waitRead:
-		// Take the arming back if nobody answered it; not where a set may
-		// rely on it.
-		if s.epi.set == nil {
+	// Take the arming back if nobody answered it; not where a set may rely on it.
+	if s.epi.set == nil {
+		switch k {
+		case waitRead:
 			s.rx.SetEvent()
+		case waitWrite:
+			s.tx.TakeNotify()
 		}
-	case waitWrite:
-		s.tx.TakeNotify()
 	}
 	t.part()
 	t.leaveMQ()

@@ -423,8 +423,16 @@ func (f *Fifo) UnsetEvent() { f.h.event.Store(0) }
 // enough, and tells.
 
 // WantNotify asks to be told when n bytes, at least 1 and at most Size, are
-// free. Producer.
-func (f *Fifo) WantNotify(n int) { f.h.wanted.Store(uint32(n)) }
+// free. Where somebody asked for less already, that stands. Any thread of the
+// producer's side.
+func (f *Fifo) WantNotify(n int) {
+	for {
+		old := f.h.wanted.Load()
+		if old != 0 && old <= uint32(n) || f.h.wanted.CompareAndSwap(old, uint32(n)) {
+			return
+		}
+	}
+}
 
 // Wanted reports whether the producer asked. Anyone.
 func (f *Fifo) Wanted() bool { return f.h.wanted.Load() != 0 }

@@ -220,7 +220,7 @@ func TestOnlooker(t *testing.T) {
 	threads(t, 3)
 	seed := seedOf(t)
 	s := heap(t, 1<<20)
-	const size = 3000
+	const size = 5 // streamed through between an onlooker's two loads
 	f := create(t, s, size, fifo.Release)
 	f.StartAt(1<<32 - 100_000)
 	onlooker := fifo.Open(s, f.Ref(), fifo.Release)
@@ -238,7 +238,7 @@ func TestOnlooker(t *testing.T) {
 			}
 		}
 	})
-	watched(t, &f, &f, uint64(scaled(4<<20)), 700, seed)
+	watched(t, &f, &f, uint64(scaled(2<<20)), 5, seed)
 	stop.Store(true)
 	wg.Wait()
 }
