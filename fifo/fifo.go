@@ -86,7 +86,7 @@ func New(s *Segment, size int, ord Order) (Fifo, error) {
 	if size < MinSize || size > MaxSize {
 		return Fifo{}, fmt.Errorf("fifo: size %d: want %d to %d", size, MinSize, MaxSize)
 	}
-	r := s.alloc(0)
+	r := s.allocNear(0)
 	if r == 0 {
 		return Fifo{}, ErrGrow
 	}
@@ -191,56 +191,71 @@ const streamSize = 1 << 20
 // has left it, else one from the segment. Producer.
 func (f *Fifo) grow() bool {
 	e := &f.h.prod
-	r := e.oldest
-	if r != 0 && !f.left(r) {
-		e.head = atomic.LoadUint32(&f.h.head)
-		if !f.left(r) {
-			r = 0
-		}
-	}
-	if r != 0 && e.size >= streamSize && e.owned < e.size {
-		// The consumer lags: a stream. Go on into fresh memory.
-		if e.tail-atomic.LoadUint32(&f.h.head) > e.len/2 {
-			r = 0
-		}
-	}
-	if r != 0 {
-		e.oldest = Ref(f.seg.block(r).next.Load())
-	} else {
+	r := f.spare()
+	if r == 0 || e.size >= streamSize && e.owned < e.size && e.tail-atomic.LoadUint32(&f.h.head) > e.len/2 {
+		// Nothing to take again, or the consumer lags: a stream, which goes on
+		// into fresh memory, in longer chunks, up to a quarter of the whole.
 		class := firstClass
 		if e.chunk != 0 {
-			// The consumer is behind: a longer chunk, up to a quarter of the
-			// whole, costs fewer steps and still gives most back.
 			class = min(f.seg.block(e.chunk).class+1, max(classFor(e.size/4), firstClass))
 		}
-		class = min(class, classFor(e.size))
-		for r = f.seg.alloc(class); r == 0; r = f.seg.alloc(class) {
-			if class--; class == 0 {
-				return false
-			}
+		if fresh := f.seg.allocNear(min(class, classFor(e.size))); fresh != 0 {
+			f.link(fresh)
+			e.owned += e.len
+			return true
 		}
-		e.owned += classSize(class)
+		if r == 0 {
+			return false
+		}
 	}
-	b := f.seg.block(r)
-	b.start = e.tail
-	b.next.Store(0)
-	if e.chunk == 0 {
-		e.oldest = r
-		f.h.first.Store(uint32(r))
-	} else {
-		f.seg.block(e.chunk).next.Store(uint32(r))
+	if r != e.chunk {
+		e.oldest = Ref(f.seg.block(r).next.Load())
 	}
-	e.chunk, e.start, e.len = r, e.tail, classSize(b.class)
+	f.link(r)
 	return true
 }
 
-// left reports whether the consumer has read beyond chunk r, by the head that
-// the producer saw last. Its end alone is not enough: the consumer steps on,
-// through the chunk's own link, only when it reads the next byte.
+// link makes r the chunk at the tail.
+func (f *Fifo) link(r Ref) {
+	e := &f.h.prod
+	b := f.seg.block(r)
+	b.start = e.tail
+	switch e.chunk {
+	case 0:
+		b.next.Store(0)
+		e.oldest = r
+		f.h.first.Store(uint32(r))
+	case r:
+		// The consumer, at its end, sees that it has begun anew.
+	default:
+		b.next.Store(0)
+		f.seg.block(e.chunk).next.Store(uint32(r))
+	}
+	e.chunk, e.start, e.len = r, e.tail, classSize(b.class)
+}
+
+// spare is the oldest chunk if the consumer has left it, 0 if not.
+func (f *Fifo) spare() Ref {
+	e := &f.h.prod
+	r := e.oldest
+	if r == 0 || f.left(r) {
+		return r
+	}
+	e.head = atomic.LoadUint32(&f.h.head)
+	if f.left(r) {
+		return r
+	}
+	return 0
+}
+
+// left reports whether chunk r, the oldest, can be written again, by the head
+// that the producer saw last. Its end alone is not enough: the consumer steps
+// on, through the chunk's own link, only when it reads the next byte. The only
+// chunk, when it is full and all of it was read, can follow itself.
 func (f *Fifo) left(r Ref) bool {
 	e := &f.h.prod
 	if r == e.chunk {
-		return false
+		return e.head == e.tail
 	}
 	b := f.seg.block(r)
 	return int32(e.head-(b.start+classSize(b.class))) > 0
@@ -359,9 +374,11 @@ func (f *Fifo) dequeueChunks(p []byte) (int, error) {
 	for done := 0; done < len(p); {
 		off := e.head - e.start
 		if off == e.len {
-			r := Ref(f.h.first.Load())
-			if e.chunk != 0 {
-				r = Ref(f.seg.block(e.chunk).next.Load())
+			r := e.chunk
+			if r == 0 {
+				r = Ref(f.h.first.Load())
+			} else if old := f.seg.block(r); old.start == e.start {
+				r = Ref(old.next.Load())
 			}
 			b := f.seg.block(r)
 			e.chunk, e.start, e.len = r, b.start, classSize(b.class)

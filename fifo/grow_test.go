@@ -16,6 +16,7 @@ func mayOwn(size int) int { return 2*size + size/8 + 4*(fifo.MinChunk+fifo.Line)
 
 // A stream that goes on takes no more from the segment than its first half did.
 func TestReclaim(t *testing.T) {
+	watchdog(t, endless)
 	for _, size := range sizes {
 		for _, msg := range []int{1, size/3 + 1, size} {
 			s := heap(t, 4<<20)
@@ -45,6 +46,7 @@ func TestReclaim(t *testing.T) {
 
 // However the ends move, a fifo owns little more than its capacity.
 func TestReclaimRandom(t *testing.T) {
+	watchdog(t, endless)
 	seed := seedOf(t)
 	r := random(seed)
 	for _, size := range sizes {
@@ -69,6 +71,7 @@ func TestReclaimRandom(t *testing.T) {
 
 // A fifo owns what it holds, not what it could hold.
 func TestGrowth(t *testing.T) {
+	watchdog(t, endless)
 	s := heap(t, 16<<20)
 	before := s.Used()
 	const size = 4 << 20
@@ -161,6 +164,7 @@ func fill(t *testing.T, f *fifo.Fifo, pos uint64, msg int) (int, error) {
 // The segment runs out in the middle of a write: what was written is there,
 // and no more of it.
 func TestPartialWrite(t *testing.T) {
+	watchdog(t, endless)
 	s := heap(t, 256<<10)
 	f := create(t, s, 1<<20, fifo.Release)
 	f.StartAt(1<<32 - 5)
@@ -192,6 +196,7 @@ func TestPartialWrite(t *testing.T) {
 // A segment that is exhausted is so for all, and is there again for all when
 // one fifo is freed.
 func TestExhaustionAndRecovery(t *testing.T) {
+	watchdog(t, endless)
 	s := heap(t, 128<<10)
 	a := create(t, s, 64<<10, fifo.Release)
 	b := create(t, s, 64<<10, fifo.Release)
@@ -243,6 +248,7 @@ func TestExhaustionAndRecovery(t *testing.T) {
 // An exhausted segment holds up no fifo that is read: in what it owns already a
 // stream goes on.
 func TestExhaustedStreamGoesOn(t *testing.T) {
+	watchdog(t, endless)
 	for _, chunks := range []int{1, 2, 3} {
 		s := heap(t, 128<<10)
 		f := create(t, s, 64<<10, fifo.Release)
@@ -268,6 +274,7 @@ func TestExhaustedStreamGoesOn(t *testing.T) {
 // The same for a long fifo whose reader lags: what was read is written again
 // before the segment's exhaustion is anyone's concern.
 func TestExhaustedLaggingStreamGoesOn(t *testing.T) {
+	watchdog(t, endless)
 	s := heap(t, 8<<20)
 	f := create(t, s, 2<<20, fifo.Release)
 	put(t, &f, 0, 300<<10)
@@ -288,6 +295,7 @@ func TestExhaustedLaggingStreamGoesOn(t *testing.T) {
 // Chunks of every size that come back help whoever is short, whatever size it
 // would take.
 func TestRecoveryFromLargerChunks(t *testing.T) {
+	watchdog(t, endless)
 	s := heap(t, 1<<20)
 	large := create(t, s, 4<<20, fifo.Release)
 	if _, err := fill(t, &large, 0, 1<<20); err != fifo.ErrGrow {
@@ -339,6 +347,7 @@ func TestOpen(t *testing.T) {
 
 // No operation on the data path allocates, nor does a step to another chunk.
 func TestFifoAllocates0(t *testing.T) {
+	watchdog(t, endless)
 	if fifo.RaceEnabled {
 		t.Skip("the race detector allocates")
 	}

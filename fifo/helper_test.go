@@ -52,6 +52,9 @@ func watchdog(t testing.TB, state func() string) {
 	t.Cleanup(func() { timer.Stop() })
 }
 
+// endless is a watchdog's state where one thread loops for itself.
+func endless() string { return "a loop that does not end" }
+
 // threads lets n goroutines run at once, sleeping in system calls or not.
 func threads(t testing.TB, n int) {
 	old := runtime.GOMAXPROCS(n + 2)

@@ -186,9 +186,12 @@ func (m *machine) step(s *subject) int {
 		f.UnsetEvent()
 		s.event = false
 	case op < 28:
-		s.wanted = 1 + m.n(s.size)
-		m.logf(s, "WantNotify %d", s.wanted)
-		f.WantNotify(s.wanted)
+		n := 1 + m.n(s.size)
+		if s.wanted == 0 || n < s.wanted {
+			s.wanted = n // who asked for less goes first
+		}
+		m.logf(s, "WantNotify %d", n)
+		f.WantNotify(n)
 	case op < 30:
 		want := s.wanted != 0 && s.size-len(s.held) >= s.wanted
 		m.logf(s, "Notify, %d wanted, %d free", s.wanted, s.size-len(s.held))
@@ -310,6 +313,7 @@ func (m *machine) check(s *subject) {
 }
 
 func TestModel(t *testing.T) {
+	watchdog(t, endless)
 	seed := seedOf(t)
 	r := random(seed)
 	pick := func(n int) (int, bool) { return r.IntN(n), true }

@@ -1,6 +1,7 @@
 package fifo_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"runtime"
 	"sync"
@@ -63,6 +64,7 @@ func drainAll(q *fifo.Queue) []fifo.Event {
 }
 
 func TestQueueBounds(t *testing.T) {
+	watchdog(t, endless)
 	s := heap(t, 1<<20)
 	used := s.Used()
 	for _, n := range []int{-16, 0, 1, fifo.MinEvents - 1, fifo.MinEvents / 2, fifo.MinEvents + 1, 100, 2 * fifo.MaxEvents, 1 << 40} {
@@ -83,6 +85,7 @@ func TestQueueBounds(t *testing.T) {
 }
 
 func TestQueueFullLane(t *testing.T) {
+	watchdog(t, endless)
 	for _, o := range orders {
 		for _, length := range []int{fifo.MinEvents, 256, fifo.MaxEvents} {
 			q := createQueue(t, heap(t, 8<<20), length, o.ord)
@@ -165,6 +168,7 @@ func TestQueueLanesOnDemand(t *testing.T) {
 
 // A segment without room for a lane is like a full lane, and recovers.
 func TestQueueWithoutRoom(t *testing.T) {
+	watchdog(t, endless)
 	s := heap(t, 128<<10)
 	q := createQueue(t, s, fifo.MinEvents, fifo.Release)
 	if !q.Post(0, event(0, 0)) {
@@ -197,9 +201,32 @@ func TestQueueWithoutRoom(t *testing.T) {
 	}
 }
 
+// What memory held before is not taken for events, not even where it looks like
+// the first of a lane.
+func TestQueueOnUsedMemory(t *testing.T) {
+	watchdog(t, endless)
+	mem := fifo.AlignedBytes(fifo.MinSegment)
+	for i := 4; i < len(mem); i += 8 {
+		binary.LittleEndian.PutUint32(mem[i:], 1)
+	}
+	s, err := fifo.NewSegment(mem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := createQueue(t, s, fifo.MinEvents, fifo.Release)
+	if q.Lanes() != 0 || q.Pending() || q.Armed() || q.TakeOverrun() {
+		t.Error("a new queue is not empty")
+	}
+	q.Die(3, event(3, 0)) // makes the lane, and publishes nothing in it
+	if evs := drainAll(q); q.Pending() || len(evs) != 0 {
+		t.Errorf("a new lane holds %d events", len(evs))
+	}
+}
+
 // Every lane gets its turn: a producer that never pauses does not shut out
 // another.
 func TestQueueDrainsInTurn(t *testing.T) {
+	watchdog(t, endless)
 	q := createQueue(t, heap(t, 1<<20), fifo.MinEvents, fifo.Release)
 	var sent, seen order
 	evs := make([]fifo.Event, fifo.MinEvents)
@@ -224,6 +251,7 @@ func TestQueueDrainsInTurn(t *testing.T) {
 
 // The 32-bit positions of a lane wrap. The slots hold what the lap before left.
 func TestQueueWrap(t *testing.T) {
+	watchdog(t, endless)
 	for _, length := range []int{fifo.MinEvents, 1024} {
 		for back := range uint32(3) {
 			q := createQueue(t, heap(t, 1<<20), length, fifo.Release)
@@ -439,6 +467,7 @@ func manyProducers(t *testing.T, ord fifo.Order, asleep bool, producers, each in
 // A producer that stops for ever holds up no other: in the middle of its stream,
 // or of a post, or with its lane full and nobody to see to it.
 func TestQueueDeadProducer(t *testing.T) {
+	watchdog(t, endless)
 	q := createQueue(t, heap(t, 1<<20), fifo.MinEvents, fifo.Release)
 	var sent, seen order
 	post := func(p int) bool {
@@ -507,6 +536,7 @@ func TestQueueTwoMappings(t *testing.T) {
 }
 
 func TestQueueAllocates0(t *testing.T) {
+	watchdog(t, endless)
 	if fifo.RaceEnabled {
 		t.Skip("the race detector allocates")
 	}

@@ -163,6 +163,25 @@ func (s *Segment) alloc(class uint32) Ref {
 	}
 }
 
+// allocNear takes a block of a class, or else one that is smaller, though not
+// below a chunk for a chunk, or larger. 0: there is none at all.
+func (s *Segment) allocNear(class uint32) Ref {
+	for c := class; ; c-- {
+		if r := s.alloc(c); r != 0 {
+			return r
+		}
+		if c <= firstClass {
+			break
+		}
+	}
+	for c := class + 1; c < nClasses; c++ {
+		if r := s.alloc(c); r != 0 {
+			return r
+		}
+	}
+	return 0
+}
+
 // release gives a block back.
 func (s *Segment) release(r Ref) {
 	b := s.block(r)

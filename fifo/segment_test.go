@@ -108,6 +108,7 @@ func TestClassSizes(t *testing.T) {
 // The whole of a segment can be handed out, no line twice and none beyond its
 // end, and what comes back is handed out again.
 func TestSegmentExhaustion(t *testing.T) {
+	watchdog(t, endless)
 	for _, size := range []int{fifo.MinSegment, fifo.MinSegment + 1, 100_000, 1 << 20} {
 		s := heap(t, size)
 		own := make([]bool, size/fifo.Line)

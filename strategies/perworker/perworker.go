@@ -78,7 +78,7 @@ func New(o vls.Options) (vls.App, error) {
 	a.core, err = core.New(o.Config, core.Hooks{
 		Sleep:   func(t *core.Thread, s *core.Session) { t.Owner.(*thread).sleep(s) },
 		Woke:    func(t *core.Thread, s *core.Session) bool { return t.Owner.(*thread).woke(s) },
-		Done:    func(t *core.Thread) { t.Owner.(*thread).release() },
+		Done:    func(t *core.Thread) { t.Owner.(*thread).unlock() },
 		EnterMQ: func(t *core.Thread) { t.Owner.(*thread).enterMQ() },
 		TryMQ:   func(t *core.Thread) bool { return t.Owner.(*thread).tryMQ() },
 		LeaveMQ: func(t *core.Thread) { t.Owner.(*thread).leaveMQ() },

@@ -1,0 +1,156 @@
+package perworker_test
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+
+	"vlsbench/core"
+	_ "vlsbench/strategies/perworker"
+	"vlsbench/vls"
+	"vlsbench/vls/vlstest"
+)
+
+func TestConformance(t *testing.T) {
+	s, err := vls.Lookup("perworker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	vlstest.Run(t, s)
+}
+
+// A process with one thread takes no lock, whatever it does; with a second
+// thread it takes those of every class.
+func TestLocks(t *testing.T) {
+	for _, wait := range []vls.Wait{vls.Adaptive, vls.Park} {
+		for _, two := range []bool{false, true} {
+			s, err := vls.Lookup("perworker")
+			if err != nil {
+				t.Fatal(err)
+			}
+			app, err := s.New(vls.Options{
+				CountLocks: true,
+				Config:     core.Config{Wait: wait, RxFifoSize: 16 << 10, TxFifoSize: 16 << 10, SegmentSize: 64 << 20},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := app.NewProcess()
+			if err != nil {
+				t.Fatal(err)
+			}
+			q, err := app.NewProcess()
+			if err != nil {
+				t.Fatal(err)
+			}
+			th, peer := p.NewThread(), q.NewThread()
+			if two {
+				if err := p.NewThread().Register(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			everything(t, th, peer)
+			// q has one thread in both rounds, so the counts are p's.
+			stats := app.Locks()
+			if len(stats) != 4 {
+				t.Fatalf("%d lock classes are counted, want P, S, MQ and SP", len(stats))
+			}
+			for _, st := range stats {
+				if !two && st.Acquisitions != 0 {
+					t.Errorf("%v: one thread took %s %d times", wait, st.Class, st.Acquisitions)
+				}
+				if two && st.Acquisitions == 0 {
+					t.Errorf("%v: two threads never took %s", wait, st.Class)
+				}
+			}
+		}
+	}
+}
+
+// everything makes th use every operation, waiting for a peer in another
+// process where one can wait.
+func everything(t *testing.T, th, peer vls.Thread) {
+	t.Helper()
+	ok := func(what string, err error, accept ...error) {
+		t.Helper()
+		for _, a := range accept {
+			if err == a {
+				return
+			}
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	ep := netip.MustParseAddrPort("127.0.0.1:4000")
+	l, err := th.Create(vls.TCP, false)
+	ok("create", err)
+	ok("bind", th.Bind(l, ep))
+	ok("listen", th.Listen(l, 8))
+	set, err := th.EpollCreate()
+	ok("epoll create", err)
+
+	done := make(chan error, 1)
+	go func() { // the peer: late, so that th waits
+		time.Sleep(2 * time.Millisecond)
+		c, err := peer.Create(vls.TCP, false)
+		if err == nil {
+			err = peer.Connect(c, ep)
+		}
+		time.Sleep(2 * time.Millisecond)
+		if err == nil {
+			_, err = peer.Write(c, []byte("hello"))
+		}
+		time.Sleep(2 * time.Millisecond)
+		for got := 0; err == nil && got < 100_000; {
+			var n int
+			n, err = peer.Read(c, make([]byte, 5000))
+			got += n
+		}
+		time.Sleep(2 * time.Millisecond)
+		if err == nil {
+			err = peer.Close(c)
+		}
+		done <- err
+	}()
+	s, _, err := th.Accept(l, 0)
+	ok("accept", err)
+	buf := make([]byte, 100_000)
+	_, err = th.Read(s, buf)
+	ok("read", err)
+	_, err = th.Write(s, buf[:50_000])
+	ok("write", err)
+	_, err = th.WriteMsg(s, buf[:50_000])
+	ok("write_msg", err)
+	evs := make([]vls.EpollEvent, 4)
+	ok("epoll add", th.EpollCtl(set, core.EPOLL_CTL_ADD, s, &vls.EpollEvent{Events: core.EPOLLIN}))
+	_, err = th.EpollWait(set, evs, -1)
+	ok("epoll wait", err)
+	<-done
+	_, err = th.EpollWait(set, evs, 0)
+	ok("epoll poll", err)
+	ok("epoll mod", th.EpollCtl(set, core.EPOLL_CTL_MOD, s, &vls.EpollEvent{}))
+	_, err = th.EpollWait(set, evs, time.Millisecond)
+	ok("epoll timeout", err)
+	ok("epoll del", th.EpollCtl(set, core.EPOLL_CTL_DEL, s, nil))
+
+	_, err = th.SessionHandle(s)
+	ok("session handle", err)
+	index, _, err := th.SessionIndex(s)
+	ok("session index", err)
+	_, err = th.HandleOf(index)
+	ok("handle of", err)
+	_, err = th.Attr(s, core.SetFlags, binary.NativeEndian.AppendUint32(nil, syscall.O_NONBLOCK))
+	ok("attr", err)
+	ok("shutdown", th.Shutdown(s, syscall.SHUT_RDWR))
+	c, err := th.Create(vls.TCP, true)
+	ok("create", err)
+	ok("connect", th.Connect(c, ep), syscall.EINPROGRESS)
+	for _, h := range []vls.Handle{c, s, l, set} {
+		ok("close", th.Close(h))
+	}
+	ok("stale", th.Close(s), syscall.EBADFD)
+	ok("exit", th.Exit())
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package vlstest
+
+const underRace = false

@@ -1,0 +1,6 @@
+//go:build race
+
+package vlstest
+
+// underRace: the race detector looks on, and allocates.
+const underRace = true
