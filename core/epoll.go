@@ -187,14 +187,18 @@ func (t *Thread) EpollWait(set *Session, evs []EpollEvent, timeout time.Duration
 	}
 	t.enterMQ()
 	n := t.pollOnce(set, evs, true)
+	waits := n == 0 && timeout != 0
+	if waits {
+		// Inside, or a close could come between.
+		set.refs.Add(1)
+	}
 	t.leaveMQ()
-	if n > 0 || timeout == 0 {
+	if !waits {
 		return n, nil
 	}
 	hooks := &t.w.app.hooks
 	t.waited = true
 	defer t.done()
-	set.refs.Add(1)
 	if hooks.Sleep != nil {
 		hooks.Sleep(t, set)
 	}

@@ -113,7 +113,7 @@ type Config struct {
 	// of two from 16 to 64 Ki (event-queue-size). 1024.
 	EventQueueSize int
 	// SegmentSize is the bytes of shared memory, in which all fifos and queues
-	// lie, 1 MB to 1 TB (segment-size). 256 MB, reserved and touched on use.
+	// lie, 1 MB to 256 GB (segment-size). 256 MB, reserved and touched on use.
 	SegmentSize int
 	// MaxWorkers is 1 to 255 (max-workers). 16.
 	MaxWorkers int

@@ -334,15 +334,8 @@ func (t *Thread) sleep(s *Session, k waitKind, want int) {
 			break
 		}
 	}
-	// Take the arming back if nobody answered it; not where a set may rely on it.
-	if s.epi.set == nil {
-		switch k {
-		case waitRead:
-			s.rx.SetEvent()
-		case waitWrite:
-			s.tx.TakeNotify()
-		}
-	}
+	// The arming stands: a set, or another thread that waits here, may rely on
+	// it. At worst it costs one event that finds nothing new.
 	t.part()
 	t.leaveMQ()
 }

@@ -3,7 +3,6 @@ package fifo
 import (
 	"fmt"
 	"sync/atomic"
-	"unsafe"
 
 	"vlsbench/hw"
 )
@@ -73,7 +72,7 @@ type header struct {
 // Positions are 32 bits and wrap; the whole capacity is usable. Modelled on
 // VPP's svm_fifo_t.
 type Fifo struct {
-	base unsafe.Pointer
+	base address
 	h    *header
 	seg  *Segment
 	ref  Ref

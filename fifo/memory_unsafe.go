@@ -6,6 +6,9 @@ import "unsafe"
 // structures that lie in it. All of them are bounded by how blocks are handed
 // out: a Ref comes from alloc, a block has classSize bytes behind its header.
 
+// address is where a segment is mapped here.
+type address = unsafe.Pointer
+
 const segHeaderSize = unsafe.Sizeof(segHeader{})
 
 func segHeaderAt(mem []byte) *segHeader {
@@ -26,7 +29,7 @@ func alignedBytes(n int) []byte {
 	return b[off : off+n : off+n]
 }
 
-func (s *Segment) at(r Ref) unsafe.Pointer {
+func (s *Segment) at(r Ref) address {
 	return unsafe.Add(unsafe.Pointer(unsafe.SliceData(s.mem)), uintptr(r)*Line)
 }
 
@@ -55,6 +58,6 @@ const (
 )
 
 // data is n bytes at offset off of a chunk's payload.
-func data(base unsafe.Pointer, r Ref, off, n uint32) []byte {
+func data(base address, r Ref, off, n uint32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(base, uintptr(r)*Line+Line+uintptr(off))), n)
 }

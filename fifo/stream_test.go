@@ -238,7 +238,7 @@ func TestOnlooker(t *testing.T) {
 			}
 		}
 	})
-	watched(t, &f, &f, uint64(scaled(2<<20)), 5, seed)
+	watched(t, &f, &f, uint64(scaled(200_000)), 5, seed)
 	stop.Store(true)
 	wg.Wait()
 }

@@ -83,25 +83,6 @@ func slots(b *testing.B, spec harness.Spec) {
 	b.ReportMetric(median(rates)*float64(spec.Params.Size)/1e6, "MB/s")
 }
 
-// app makes an application of a strategy and a process in it.
-func app(tb testing.TB, name string, o vls.Options) (vls.App, vls.Process) {
-	tb.Helper()
-	s, err := vls.Lookup(name)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	a, err := s.New(o)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { a.Close() })
-	p, err := a.NewProcess()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return a, p
-}
-
 var endpoint = netip.MustParseAddrPort("127.0.0.1:5000")
 
 // must is the value of a call that cannot fail here.

@@ -99,8 +99,8 @@ type Thread interface {
 	// Listen makes a bound session accept up to backlog connections that wait
 	// to be accepted; it is idempotent. EADDRINUSE, EINVAL.
 	Listen(h Handle, backlog int) error
-	// Connect connects to a listener. EINPROGRESS (non-blocking), EALREADY,
-	// ECONNREFUSED (nobody listens, or its backlog is full), ENOMEM.
+	// Connect connects to a listener. EINPROGRESS (non-blocking), ECONNREFUSED
+	// (nobody listens, or its backlog is full), EINVAL, ENOMEM.
 	Connect(h Handle, ep Endpoint) error
 	// Accept takes the oldest waiting connection and returns its handle and
 	// the peer's endpoint. flags may hold O_NONBLOCK, for the new session.

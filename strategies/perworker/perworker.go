@@ -22,9 +22,11 @@
 //	close                          P.w S MQ SP
 //	epoll_ctl                      P.r S(set) S(session) MQ
 //	epoll_wait                     P.r S(set) MQ
-//	look-ups                       P.r S
+//	handle to session, to index    P.r S
+//	index to handle                P.r
 //
-// P.r is let go as soon as S is held, since a session keeps its address. A wait
+// P.r is let go as soon as S is held, since a session keeps its address; only
+// epoll_ctl, which wants two, keeps it to its end. A wait
 // holds nothing, and looks its session up again afterwards; read, write and
 // accept take MQ by themselves while they wait.
 //
@@ -104,7 +106,8 @@ func (a *app) lock(class, kind string) (locks.Lock, error) {
 }
 
 func (a *app) NewProcess() (vls.Process, error) {
-	p := &process{a: a}
+	// Without membarrier who registers second cannot know where the first is.
+	p := &process{a: a, several: !hw.MembarrierAvailable()}
 	rw, err := locks.NewRW(kindP)
 	if err != nil {
 		return nil, err
@@ -154,7 +157,7 @@ type process struct {
 	mu      sync.Mutex // of registration
 	threads []*thread
 	slots   [256]bool // reader numbers for P that are taken
-	several bool      // there was a second thread: locks are on for good
+	several bool      // locks are on for good: there was a second thread
 }
 
 func (p *process) NewThread() vls.Thread { return &thread{p: p, w: p.w} }

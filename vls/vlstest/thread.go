@@ -19,6 +19,7 @@ var threadCases = []testCase{
 	{name: "read-many-readers", doc: "each of several threads that wait on one session is woken for what it gets", run: testManyReaders},
 	{name: "accept-many-acceptors", doc: "each of several threads that wait on one listener gets a connection", run: testManyAcceptors},
 	{name: "thread-registers-while-first-reads", doc: "a second thread can register and work while the first is blocked in its first read", run: testRegisterWhileReading},
+	{name: "thread-registers-while-first-works", doc: "a second thread can register and work in the middle of the first one's calls", run: testRegisterWhileWorking},
 	{name: "pool-grows-while-thread-reads", doc: "a thread that waits on a session is not harmed by a thousand new ones", run: testPoolGrows},
 	{name: "stale-handle-among-threads", doc: "a handle that other threads close and reuse is EBADFD or ENOTCONN, and never another session", run: testStaleAmongThreads},
 }
@@ -286,6 +287,40 @@ func testRegisterWhileReading(e *env) {
 		join()
 		u.close()
 		v.close()
+	}
+}
+
+func testRegisterWhileWorking(e *env) {
+	// A process has one second thread in its life, so each round has its own.
+	for i := range 60 {
+		p := e.process()
+		a := e.threadOf(p)
+		e.ok(a.Register())
+		work := func(th vls.Thread) {
+			l, ep := e.listen(th, 2)
+			for range 40 {
+				x := e.connect(th, ep)
+				y := l.accept()
+				x.write("work")
+				y.read("work")
+				x.close()
+				y.close()
+			}
+			l.close()
+		}
+		join := e.start(func() { work(a) })
+		for range i % 10 {
+			runtime.Gosched()
+		}
+		b := e.near(a)
+		e.ok(b.Register())
+		work(b)
+		join()
+		e.empty(b)
+		e.ok(a.Exit())
+		e.ok(b.Exit())
+		e.ok(p.Exit())
+		e.gone(p)
 	}
 }
 

@@ -65,7 +65,8 @@ var skips = []skip{{
 		"shutdown-wakes-own", "read-many-readers", "accept-many-acceptors",
 		"write-beside-epoll-out",
 		"threads-streams", "threads-storm", "threads-share-session",
-		"thread-registers-while-first-reads", "pool-grows-while-thread-reads",
+		"thread-registers-while-first-reads",
+		"thread-registers-while-first-works", "pool-grows-while-thread-reads",
 		"stale-handle-among-threads", "allocs-two-threads", "epoll-handoff",
 	},
 }, {

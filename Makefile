@@ -1,0 +1,45 @@
+# Needs Go and make; race also needs a C compiler. Times are upper bounds on two
+# cores, without the first download of modules. Tests that hang end by -timeout.
+
+# The revision goes into the program where git can tell it, whatever GOFLAGS says.
+BUILDVCS := $(if $(shell git rev-parse HEAD 2>/dev/null),auto,false)
+
+.PHONY: build run test race audit bench lint
+
+# The program, bin/vlsbench. 1 minute.
+build:
+	CGO_ENABLED=0 go build -buildvcs=$(BUILDVCS) -o bin/vlsbench ./cmd/vlsbench
+
+# Every strategy with streams and round trips, a table and pictures. 90 seconds.
+run: build
+	./bin/vlsbench run --profile quick
+
+# All tests, without a C compiler. 3 minutes.
+test:
+	CGO_ENABLED=0 go test -timeout 150s ./...
+
+# The same under the race detector, which sees atomic stores where the program
+# has release stores. Needs a C compiler. 5 minutes.
+race:
+	CGO_ENABLED=1 go test -race -timeout 280s ./...
+
+# The same with the exclusion contract of the session core checked. 4 minutes.
+audit:
+	CGO_ENABLED=0 go test -tags audit -timeout 220s ./...
+
+# Benchmarks of the strategies and of the fifos, for benchstat. 8 minutes.
+bench:
+	CGO_ENABLED=0 go test -run '^$$' -bench . -timeout 20m ./strategies/... ./fifo
+
+# Formatting, vet with every combination of tags that is built, staticcheck.
+# 2 minutes.
+lint:
+	@unformatted=$$(gofmt -l .) || exit 1; \
+	if [ -n "$$unformatted" ]; then echo "not formatted (gofmt -w):" $$unformatted; exit 1; fi
+	CGO_ENABLED=0 go vet ./...
+	CGO_ENABLED=0 go vet -tags audit ./...
+	CGO_ENABLED=0 go vet -tags race ./...
+	CGO_ENABLED=0 go vet -tags purego ./...
+	CGO_ENABLED=0 GOARCH=arm64 go vet ./...
+	CGO_ENABLED=0 GOARCH=arm64 go vet -tags audit ./...
+	CGO_ENABLED=0 go tool staticcheck ./...

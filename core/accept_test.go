@@ -1,0 +1,77 @@
+package core
+
+import (
+	"net/netip"
+	"syscall"
+	"testing"
+)
+
+// A connection that cannot be accepted because the pool is full goes on
+// waiting, in its place.
+func TestAcceptWithFullPool(t *testing.T) {
+	a, err := New(Config{SegmentSize: 4 << 20}, Hooks{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	w, err := a.NewWorker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	th, err := w.NewThread(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	create := func() *Session {
+		t.Helper()
+		s, err := th.Create(TCP, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	ep := netip.MustParseAddrPort("127.0.0.1:80")
+	l := create()
+	if err := th.Bind(l, ep); err != nil {
+		t.Fatal(err)
+	}
+	if err := th.Listen(l, 4); err != nil {
+		t.Fatal(err)
+	}
+	var xs [3]*Session
+	for i := range xs {
+		xs[i] = create()
+		if err := th.Connect(xs[i], ep); err != syscall.EINPROGRESS {
+			t.Fatal(err)
+		}
+		if _, err := th.Write(xs[i], []byte{'a' + byte(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.sessions.limit = w.Sessions()
+	if _, err := th.Create(TCP, true); err != syscall.ENOMEM {
+		t.Fatalf("create in a full pool: %v, want ENOMEM", err)
+	}
+	if _, err := th.EpollCreate(); err != syscall.ENOMEM {
+		t.Fatalf("epoll create in a full pool: %v, want ENOMEM", err)
+	}
+	for range 3 {
+		if _, err := th.Accept(l, 0); err != syscall.ENOMEM {
+			t.Fatalf("accept with a full pool: %v, want ENOMEM", err)
+		}
+	}
+	w.sessions.limit = MaxIndex - 1
+	for i := range xs {
+		s, err := th.Accept(l, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 4)
+		if n, err := th.Read(s, buf); n != 1 || buf[0] != 'a'+byte(i) {
+			t.Fatalf("connection %d gives %q, %v: out of order", i, buf[:n], err)
+		}
+	}
+	if _, err := th.Accept(l, 0); err != syscall.EAGAIN {
+		t.Fatalf("accept of a fourth: %v, want EAGAIN", err)
+	}
+}
