@@ -399,7 +399,7 @@ func TestQueueManyProducers(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s/%s/producers=%d", o.name, wait, producers), func(t *testing.T) {
 					needFence(t, o.ord)
-					manyProducers(t, o.ord, asleep, producers, scaled(300_000)/producers)
+					manyProducers(t, o.ord, asleep, producers, scaled(100_000)/producers)
 				})
 			}
 		}
