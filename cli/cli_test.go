@@ -393,7 +393,7 @@ func TestPlan(t *testing.T) {
 		return p, notes
 	}
 	p, notes := plan()
-	if len(p.Cells) != 12 || len(p.Strategies) < 3 || slices.Contains(p.Strategies, "pipe-corrupt") || p.Baseline != "global" || len(notes) != 0 || p.Rounds != 50 {
+	if len(p.Cells) != 12 || len(p.Strategies) < 3 || slices.Contains(p.Strategies, "pipe-corrupt") || p.Baseline != "global" || len(notes) != 0 || p.Rounds != 80 {
 		t.Errorf("quick: %+v, %v", p, notes)
 	}
 	if q, _ := plan("--strategies", "--rounds", "7"); !slices.Equal(q.Strategies, p.Strategies) || q.Rounds != 7 {

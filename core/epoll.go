@@ -250,7 +250,14 @@ func (t *Thread) awaitSet(set *Session, evs []EpollEvent, timeout time.Duration)
 					return n
 				}
 			}
-			hw.Pause()
+			// Between looks that shut others out of the queue it stays open for
+			// a while.
+			for range setPauses {
+				hw.Pause()
+				if t.Bare {
+					break
+				}
+			}
 			if i%16 == 0 && hw.Cycles() > until {
 				break
 			}
@@ -289,6 +296,9 @@ const (
 	idleFew  = 32
 	idleMany = 2
 	few      = 16
+
+	// setPauses is what a spinning wait on a set leaves between two looks.
+	setPauses = 16
 )
 
 // collect reports members that are ready.

@@ -17,6 +17,7 @@ var threadCases = []testCase{
 	{name: "threads-storm", doc: "threads connect, accept and close at once, and nothing is left", run: testThreadsStorm},
 	{name: "threads-share-session", doc: "threads may use one session at once: each byte is written and read once", run: testShareSession},
 	{name: "read-many-readers", doc: "each of several threads that wait on one session is woken for what it gets", run: testManyReaders},
+	{name: "write-many-writers", doc: "each of several threads that wait for space in one session is woken, whatever it waits for", run: testManyWriters},
 	{name: "accept-many-acceptors", doc: "each of several threads that wait on one listener gets a connection", run: testManyAcceptors},
 	{name: "thread-registers-while-first-reads", doc: "a second thread can register and work while the first is blocked in its first read", run: testRegisterWhileReading},
 	{name: "thread-registers-while-first-works", doc: "a second thread can register and work in the middle of the first one's calls", run: testRegisterWhileWorking},
@@ -388,5 +389,35 @@ func testStaleAmongThreads(e *env) {
 	join()
 	if n := l.attr(core.GetNread); n != 0 {
 		e.fatalf("%d connections wait, want none", n)
+	}
+}
+
+func testManyWriters(e *env) {
+	a := e.thread()
+	b, c := e.near(a), e.near(a)
+	x, y := e.pair(a, e.far(a))
+	const small, large, each = 64, 1000, 20
+	for range e.rounds(500) {
+		joins := []func(){
+			e.start(func() {
+				for range each {
+					e.count(small)(b.Write(x.h, make([]byte, small)))
+				}
+			}),
+			e.start(func() {
+				for range each {
+					e.count(large)(c.Write(x.h, make([]byte, large)))
+				}
+			}),
+		}
+		buf := make([]byte, 700)
+		for left := each * (small + large); left > 0; {
+			n, err := y.th.Read(y.h, buf[:min(left, len(buf))])
+			e.ok(err)
+			left -= n
+		}
+		for _, join := range joins {
+			join()
+		}
 	}
 }

@@ -62,7 +62,7 @@ var skips = []skip{{
 		"close-wakes-reader", "close-wakes-writer", "close-wakes-acceptor",
 		"close-wakes-epoll-wait", "close-member-of-waited-set",
 		"epoll-wait-sees-add", "epoll-wait-two-threads",
-		"shutdown-wakes-own", "read-many-readers", "accept-many-acceptors",
+		"shutdown-wakes-own", "read-many-readers", "write-many-writers", "accept-many-acceptors",
 		"write-beside-epoll-out",
 		"threads-streams", "threads-storm", "threads-share-session",
 		"thread-registers-while-first-reads",
