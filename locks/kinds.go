@@ -16,8 +16,9 @@ var plainKinds = []struct {
 	name, doc string
 	make      func() Lock
 }{
-	{"mutex", "Go's sync.Mutex: spins briefly, then parks", func() Lock { return new(Mutex) }},
-	{"ttas", "test-and-test-and-set spin lock with backoff, yields its CPU after some µs", func() Lock { return new(TTAS) }},
+	{"mutex", "Go's sync.Mutex: spins briefly, then parks the goroutine", func() Lock { return new(Mutex) }},
+	{"ttas", "test-and-test-and-set spin lock with backoff, naps after some µs", func() Lock { return new(TTAS) }},
+	{"futex", "spins for some µs, then sleeps in the kernel", func() Lock { return new(Futex) }},
 }
 
 var rwKinds = []struct {

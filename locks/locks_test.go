@@ -501,10 +501,10 @@ func TestKinds(t *testing.T) {
 			t.Errorf("%s, RW %v: New %v, NewRW %v", k.Name, k.RW, plainErr, rwErr)
 		}
 	}
-	if want := []string{"mutex", "ttas", "rwmutex", "bravo"}; !slices.Equal(names, want) {
+	if want := []string{"mutex", "ttas", "futex", "rwmutex", "bravo"}; !slices.Equal(names, want) {
 		t.Errorf("kinds %v, want %v", names, want)
 	}
-	if _, err := New("ticket"); err == nil || err.Error() != `unknown lock "ticket"; there are: mutex, ttas` {
+	if _, err := New("ticket"); err == nil || err.Error() != `unknown lock "ticket"; there are: mutex, ttas, futex` {
 		t.Errorf("New: %v", err)
 	}
 	if _, err := NewRW("ttas"); err == nil || err.Error() != `unknown readers-writer lock "ttas"; there are: rwmutex, bravo` {

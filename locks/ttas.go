@@ -66,11 +66,18 @@ const (
 var nobody uint32
 
 func (b *backoff) wait() {
-	if b.looks++; b.looks > spinLooks {
+	if !b.spin() {
 		hw.FutexWait(&nobody, 0, nap)
-		return
+	}
+}
+
+// spin is one pause of the spinning part; false: that is over.
+func (b *backoff) spin() bool {
+	if b.looks++; b.looks > spinLooks {
+		return false
 	}
 	for range min(uint(1)<<(b.looks-1), maxPauses) {
 		hw.Pause()
 	}
+	return true
 }

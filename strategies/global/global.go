@@ -1,5 +1,5 @@
-// Package global is the naive baseline: one mutex around every call of an
-// application, let go while a call waits.
+// Package global is the naive baseline: one mutex (of the kind futex) around
+// every call of an application, let go while a call waits.
 package global
 
 import (
@@ -22,7 +22,7 @@ func init() {
 
 // New makes an application under one mutex.
 func New(o vls.Options) (vls.App, error) {
-	a := &app{lock: &locks.Mutex{}, count: locks.NewCounter("G")}
+	a := &app{lock: &locks.Futex{}, count: locks.NewCounter("G")}
 	if o.CountLocks {
 		a.counted = true
 		a.lock = locks.Counted(a.lock, a.count)

@@ -1,0 +1,53 @@
+package locks
+
+import (
+	"sync/atomic"
+
+	"vlsbench/hw"
+)
+
+// Futex is a mutex that spins for some microseconds and then sleeps in the
+// kernel, as a pthread mutex does that was told to spin first. Unlike [Mutex]
+// it puts the thread to sleep and not the goroutine, which a goroutine that is
+// locked to a pinned thread pays for with a hand-over through other threads. It
+// promises no order among those who wait. The zero value is unlocked. Modelled
+// on the second mutex of Drepper's "Futexes Are Tricky".
+type Futex struct {
+	word uint32 // 0: free, 1: taken, 2: taken, and somebody may sleep
+	_    [hw.FalseSharing - 4]byte
+}
+
+// Lock implements [Lock].
+func (l *Futex) Lock() {
+	if !atomic.CompareAndSwapUint32(&l.word, 0, 1) {
+		l.lockSlow()
+	}
+}
+
+func (l *Futex) lockSlow() {
+	for b := (backoff{}); b.spin(); {
+		if l.TryLock() {
+			return
+		}
+	}
+	// Who takes it from here on says that others may sleep, since that cannot
+	// be known: at worst one wake-up finds nobody.
+	for atomic.SwapUint32(&l.word, 2) != 0 {
+		hw.FutexWait(&l.word, 2, -1)
+	}
+}
+
+// Unlock implements [Lock].
+func (l *Futex) Unlock() {
+	switch atomic.SwapUint32(&l.word, 0) {
+	case 0:
+		panic("locks: Unlock of a Futex that is not locked")
+	case 2:
+		hw.FutexWake(&l.word, 1)
+	}
+}
+
+// TryLock implements [Lock].
+func (l *Futex) TryLock() bool {
+	return atomic.LoadUint32(&l.word) == 0 && atomic.CompareAndSwapUint32(&l.word, 0, 1)
+}
