@@ -68,6 +68,9 @@ func same(n int) []float64 { return slices.Repeat([]float64{1}, n) }
 // In families of identical things the intervals miss 1 somewhere in no more
 // than 5 of 100, whatever the noise; and they are not simply wide.
 func TestCoverage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("make test has run it: a build with the race detector computes the same, in minutes")
+	}
 	const families = 300
 	slack := 2.6 * math.Sqrt(0.05*0.95/families)
 	noises := map[string]noise{"normal": normal(0.05), "outliers": outliers(0.05), "stalls": stalls(0.05)}
