@@ -36,4 +36,19 @@
 // to sleep to order its own flag against what it rechecks ([hw.HeavyFence]).
 // Where the kernel refuses membarrier that is not enough, and every publication
 // is a sequentially consistent store ([SeqCst]).
+//
+// # Figures
+//
+// A stream across two cores of a virtual machine (AMD EPYC, Zen 4; one cache
+// line there and back, L, took 105 ns), in L per message, medians over 25 fresh
+// layouts, from one run of BenchmarkCross:
+//
+//	                  64 B, 4 MB fifo   64 B, 64 KB fifo
+//	release           0.071             0.344
+//	release, event    0.071             0.345
+//	seqcst            0.071             0.378
+//
+// Other runs, while L was 114 ns, gave 0.085, 0.143 and 0.177 in the first
+// column. The second is dear because all of the fifo's lines stay in both cores'
+// second-level caches: see streamSize.
 package fifo

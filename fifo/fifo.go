@@ -182,7 +182,7 @@ func (f *Fifo) enqueueChunks(p []byte) (int, error) {
 // all of its memory in turn, rather than the same few chunks. Lines that both
 // cores' second-level caches still hold are dear to write again, a third of a
 // line round trip each; once the memory in use is well beyond such a cache they
-// cost a twelfth (see the package's figures). Where the consumer keeps up, few
+// cost less than a tenth (see the package's figures). Where the consumer keeps up, few
 // chunks that stay in the first level are best, and are used.
 const streamSize = 1 << 20
 
