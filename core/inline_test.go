@@ -1,0 +1,40 @@
+package core_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestDataPathInlines reads the compiler's own report: what Read and Write are
+// made of must not be a call, and nothing of theirs may move to the heap.
+func TestDataPathInlines(t *testing.T) {
+	out, err := exec.Command("go", "build", "-gcflags=-m", ".").CombinedOutput()
+	if err != nil {
+		t.Skipf("no compiler to ask: %v", err)
+	}
+	var stream strings.Builder
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "stream.go:") {
+			stream.WriteString(line)
+		}
+	}
+	report := stream.String()
+	for _, want := range []string{
+		"inlining call to (*Session).dequeue",
+		"inlining call to (*Session).enqueue",
+		"inlining call to fifo.(*Fifo).Status",
+		"inlining call to fifo.(*Fifo).Wanted",
+		"inlining call to fifo.(*Fifo).HasEvent",
+	} {
+		if !strings.Contains(report, want) {
+			t.Errorf("the compiler does not report %q:\n%s", want, report)
+		}
+	}
+	for line := range strings.Lines(report) {
+		// An errno in an error takes no memory: the runtime has the small ones.
+		if strings.Contains(line, "escapes to heap") && !strings.Contains(line, "syscall.Errno(") || strings.Contains(line, "moved to heap") {
+			t.Errorf("%s", line)
+		}
+	}
+}
