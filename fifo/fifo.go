@@ -33,7 +33,8 @@ type header struct {
 	wanted atomic.Uint32 // bytes of space that the producer wants to be told of; 0: none
 	status atomic.Uint32 // of the user of the fifo, not the fifo's
 	first  atomic.Uint32 // Ref of the first chunk, written once by the producer
-	_      [Line - 20]byte
+	stream atomic.Uint32 // 1: the consumer finds that pauses pay
+	_      [Line - 24]byte
 
 	tail uint32 // published by the producer: first position not yet written
 	_    [Line - 4]byte
@@ -178,8 +179,8 @@ func (f *Fifo) enqueueChunks(p []byte) (int, error) {
 	return done, nil
 }
 
-// streamSize is the capacity from which a fifo with a consumer that lags uses
-// all of its memory in turn, rather than the same few chunks. Lines that both
+// streamSize is the capacity from which a fifo that carries a stream uses all
+// of its memory in turn, rather than the same few chunks. Lines that both
 // cores' second-level caches still hold are dear to write again, a third of a
 // line round trip each; once the memory in use is well beyond such a cache they
 // cost less than a tenth (see the package's figures). Where the consumer keeps up, few
@@ -191,9 +192,9 @@ const streamSize = 1 << 20
 func (f *Fifo) grow() bool {
 	e := &f.h.prod
 	r := f.spare()
-	if r == 0 || e.size >= streamSize && e.owned < e.size && e.tail-atomic.LoadUint32(&f.h.head) > e.len/2 {
-		// Nothing to take again, or the consumer lags: a stream, which goes on
-		// into fresh memory, in longer chunks, up to a quarter of the whole.
+	if r == 0 || e.size >= streamSize && e.owned < e.size && f.streams() {
+		// Nothing to take again, or a stream, which goes on into fresh memory,
+		// in longer chunks, up to a quarter of the whole.
 		class := firstClass
 		if e.chunk != 0 {
 			class = min(f.seg.block(e.chunk).class+1, max(classFor(e.size/4), firstClass))
@@ -212,6 +213,13 @@ func (f *Fifo) grow() bool {
 	}
 	f.link(r)
 	return true
+}
+
+// streams reports whether the fifo carries a stream between cores: by what the
+// consumer has found out, or because it lags.
+func (f *Fifo) streams() bool {
+	e := &f.h.prod
+	return f.h.stream.Load() != 0 || e.tail-atomic.LoadUint32(&f.h.head) > e.len/2
 }
 
 // link makes r the chunk at the tail.
@@ -363,8 +371,17 @@ func (f *Fifo) reload() {
 		hw.Pause()
 	}
 	tail := atomic.LoadUint32(&f.h.tail)
+	before := e.pat.phase
 	e.pat.saw(tail - e.tail)
 	e.tail = tail
+	if after := e.pat.phase; after != before {
+		switch after {
+		case keeping:
+			f.h.stream.Store(1)
+		case resting:
+			f.h.stream.Store(0)
+		}
+	}
 }
 
 // dequeueChunks reads len(p) bytes, which are there, over several chunks.

@@ -23,14 +23,19 @@ const (
 	MaxSize     = 1 << 20 // bytes
 )
 
-// fifoSize is the fifo of every session, in bytes: one size, so that cells
-// differ in what they say they differ in.
-const fifoSize = 64 << 10
+// Fifos are as large as the session layer makes them by default, but for many
+// sessions, whose fifos together take no more than fifosTotal bytes. Both are
+// the same for all strategies of a cell.
+const (
+	largestFifo  = 4 << 20
+	smallestFifo = 64 << 10 // with MaxSessions
+	fifosTotal   = 64 << 20 // in one direction
+)
 
 // piece is the most that a thread sends before it reads, in bytes, where the
-// two ends of a stream wait for each other. Two of them fit a fifo, so nobody
+// two ends of a stream wait for each other. Two of them fit any fifo, so nobody
 // waits for space that only he can make.
-const piece = fifoSize / 4
+const piece = smallestFifo / 4
 
 // Params is how much of a workload is run.
 type Params struct {
@@ -70,10 +75,19 @@ func (p Params) PerProcess() int { return (p.Threads + p.Procs - 1) / p.Procs }
 func (p Params) Config() core.Config {
 	return core.Config{
 		Wait:       p.Wait,
-		RxFifoSize: fifoSize,
-		TxFifoSize: fifoSize,
+		RxFifoSize: p.fifo(),
+		TxFifoSize: p.fifo(),
 		MaxWorkers: p.Threads + p.Procs, // one a thread where threads have their own
 	}
+}
+
+// fifo is the size of each fifo, in bytes.
+func (p Params) fifo() int {
+	size := largestFifo
+	for size > smallestFifo && size*p.Sessions > fifosTotal {
+		size /= 2
+	}
+	return size
 }
 
 // Memory is how many bytes of shared memory an application needs for p, with
@@ -81,7 +95,7 @@ func (p Params) Config() core.Config {
 // from each that it deals with.
 func (p Params) Memory() int {
 	workers := p.Threads + p.Procs
-	return 2<<20 + p.Sessions*2*(fifoSize+fifoSize/2) + workers*min(workers, 8)*32<<10
+	return 2<<20 + p.Sessions*2*(p.fifo()+p.fifo()/2) + workers*min(workers, 8)*32<<10
 }
 
 // pairs is how many pairs of threads there are; a single thread is both ends of
