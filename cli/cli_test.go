@@ -112,6 +112,13 @@ func TestBadInput(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(taken, results.FileName), []byte("mine"), 0o666); err != nil {
 		t.Fatal(err)
 	}
+	drawn := t.TempDir()
+	if err := os.Mkdir(filepath.Join(drawn, "plots"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(drawn, "plots", "ratio.png"), []byte("mine"), 0o666); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args string
 		want []string
@@ -121,6 +128,8 @@ func TestBadInput(t *testing.T) {
 		{"run --frob", []string{"--frob", "run --help"}},
 		{"run now", []string{`"now"`}},
 		{"run --profile huge", []string{`"huge"`, "quick, standard, full"}},
+		{"run --strategies ,", []string{"--strategies", "empty name"}},
+		{"run --out " + drawn, []string{"ratio.png", "name another directory"}},
 		{"run --strategies nope", []string{`"nope"`, "global, null"}},
 		{"run --strategies global,nope", []string{`"nope"`, "global, null"}},
 		{"run --baseline nope", []string{`"nope"`, "global, null"}},
@@ -131,7 +140,7 @@ func TestBadInput(t *testing.T) {
 		{"run --threads 3", []string{"threads 3", "1 or an even number"}},
 		{"run --threads x", []string{`"x"`, "--threads", "1,2"}},
 		{"run --procs 0", []string{"--procs 0", "1 to 64"}},
-		{"run --threads 1 --procs 2", []string{"procs 2", "1 to 1"}},
+		{"run --threads 1 --procs 2", []string{"procs 2", "at most the 1 threads"}},
 		{"run --sessions 0", []string{"--sessions 0", "1 to 1024"}},
 		{"run --threads 4 --sessions 1", []string{"sessions 1", "each needs a session"}},
 		{"run --sizes 0", []string{"--sizes 0", "1 to 1048576"}},

@@ -282,7 +282,10 @@ func (l *list) Type() string   { return "a,b" }
 
 func (l *list) Set(s string) error {
 	for _, name := range strings.Split(s, ",") {
-		if name = strings.TrimSpace(name); name != "" && !slices.Contains(*l, name) {
+		if name = strings.TrimSpace(name); name == "" {
+			return fmt.Errorf("an empty name in %q: want names with commas between them", s)
+		}
+		if !slices.Contains(*l, name) {
 			*l = append(*l, name)
 		}
 	}

@@ -93,7 +93,11 @@ func (o output) place(profile string, now time.Time) (id, file, pictures string,
 		if _, err := os.Lstat(file); err == nil {
 			return "", "", "", usagef("--out %s holds results already (%s); name another directory", o.dir, file)
 		}
-		return id, file, filepath.Join(o.dir, "plots"), nil
+		pictures = filepath.Join(o.dir, "plots")
+		if there, err := os.ReadDir(pictures); err == nil && len(there) > 0 && !o.noPlots {
+			return "", "", "", usagef("--out %s holds pictures already (%s); name another directory", o.dir, filepath.Join(pictures, there[0].Name()))
+		}
+		return id, file, pictures, nil
 	}
 	for n := 2; ; n++ {
 		file = filepath.Join(results.RunsDir, id, results.FileName)

@@ -160,14 +160,11 @@ func (l *listener) unpop(c *conn) {
 	l.n.Add(1)
 }
 
-// waiting reports whether there is a connection to accept. Any thread.
-func (l *listener) waiting() bool {
-	if l.oldest.Load() != nil {
-		return true
-	}
-	top := l.stack.Load()
-	return top != nil && top != listenerClosed
-}
+// waiting reports whether there is a connection to accept, or is about to be:
+// it may say so too early, never too late, since n rises before a connection is
+// pushed and falls after it was taken. The lists do not tell: while one thread
+// turns the stack around, both are empty for another. Any thread.
+func (l *listener) waiting() bool { return l.n.Load() > 0 }
 
 // length is the number of waiting connections. Any thread.
 func (l *listener) length() int { return int(l.n.Load()) }

@@ -351,6 +351,8 @@ func (t *Thread) tryAccept(l *Session, flags int) (*Session, error) {
 	s, err := t.alloc(l.proto, flags&syscall.O_NONBLOCK != 0)
 	if err != nil {
 		l.lsn.unpop(c)
+		// Who looked meanwhile may have missed it.
+		t.post(l.handle, EventAccepted)
 		return nil, err
 	}
 	s.attach(c, 1)

@@ -130,6 +130,7 @@ func (t *Thread) Exit() {
 // thread uses the worker. Everything of it: exclusive.
 func (w *Worker) Close(t *Thread) {
 	w.sessions.Each(func(_ uint64, s *Session) { t.Close(s) })
+	w.reap() // what was closed earlier, and left later
 	w.app.mu.Lock()
 	w.app.inUse[w.index] = false
 	w.app.mu.Unlock()

@@ -473,8 +473,16 @@ func (f *Fifo) Wanted() bool { return f.h.wanted.Load() != 0 }
 // Notify takes the request if there is the space that was asked for, and
 // returns true only to the one who did: the producer is to be told. Consumer.
 func (f *Fifo) Notify() bool {
-	n := f.h.wanted.Load()
-	return n != 0 && f.MaxEnqueue() >= int(n) && f.h.wanted.CompareAndSwap(n, 0)
+	for {
+		n := f.h.wanted.Load()
+		if n == 0 || f.MaxEnqueue() < int(n) {
+			return false
+		}
+		// It fails if somebody asked for less meanwhile, which there is too.
+		if f.h.wanted.CompareAndSwap(n, 0) {
+			return true
+		}
+	}
 }
 
 // TakeNotify withdraws the request and returns whether it stood. Producer.

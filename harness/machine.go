@@ -64,8 +64,12 @@ func warnings(p results.Plan, m results.Machine, topology hw.Topology, cpus int)
 		warn("pin them (--pin core) unless the kernel's placement is the question", "threads are not pinned: what the kernel does with them is in the figures")
 	}
 	if threads > places {
-		warn("compare such cells only with each other, and use --wait adaptive or park there",
-			"%d threads on %d CPUs: they take turns, a spinning wait lasts until the kernel switches (milliseconds), and overlap and stall do not reject a slot", threads, places)
+		do, spins := "compare such cells only with each other", ""
+		if slices.ContainsFunc(p.Cells, func(c results.Cell) bool { return c.Threads > places && c.Wait == "spin" }) {
+			do += ", and use --wait adaptive or park there"
+			spins = " a spinning wait lasts until the kernel switches (milliseconds),"
+		}
+		warn(do, "%d threads on %d CPU(s): they take turns,%s and overlap and stall do not reject a slot", threads, places, spins)
 	}
 	if quota := cpuQuota(os.ReadFile); quota > 0 && quota < float64(min(threads, places)+1) {
 		warn("lift the quota (cpu.max) of the container", "a quota of %.2g CPUs: the kernel stops all threads when it is used up", quota)

@@ -138,40 +138,58 @@ func timed(f func()) float64 {
 	return hw.CyclesToNanos(hw.Cycles()-t) / n
 }
 
+// inTurn gives the sub-benchmarks of a benchmark figures that are measured
+// together, in rounds, and measures anew when one asks again, as with -count.
+type inTurn struct {
+	measure func()
+	had     map[string]bool
+}
+
+func (r *inTurn) ask(name string) {
+	if r.had == nil || r.had[name] {
+		r.measure()
+		r.had = map[string]bool{}
+	}
+	r.had[name] = true
+}
+
 // BenchmarkOneThread prices what a strategy adds to a write and read of 64 B by
 // one thread: all strategies in turn, in random order, fresh for each of many
 // rounds, against null and in uncontended CAS of the same round. Medians of the
 // rounds; ns/op is the pair itself.
 func BenchmarkOneThread(b *testing.B) {
 	names := []string{"null", "perworker", "global"}
-	pairs := map[string][]float64{}
-	over := map[string][]float64{}
+	var pairs, over map[string][]float64
 	var cas []float64
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and dies so
-		if err := hw.Pin(cpus(b)[0]); err != nil {
-			b.Error(err)
-			return
-		}
-		var word atomic.Uint32
-		for range 101 {
-			c := timed(func() { word.CompareAndSwap(0, 0) })
-			cas = append(cas, c)
-			round := map[string]float64{}
-			for _, i := range rand.Perm(len(names)) {
-				round[names[i]] = onePair(b, names[i])
+	rounds := inTurn{measure: func() {
+		pairs, over, cas = map[string][]float64{}, map[string][]float64{}, nil
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			runtime.LockOSThread() // and dies so
+			if err := hw.Pin(cpus(b)[0]); err != nil {
+				b.Error(err)
+				return
 			}
-			for _, n := range names {
-				pairs[n] = append(pairs[n], round[n])
-				over[n] = append(over[n], (round[n]-round["null"])/c)
+			var word atomic.Uint32
+			for range 101 {
+				c := timed(func() { word.CompareAndSwap(0, 0) })
+				cas = append(cas, c)
+				round := map[string]float64{}
+				for _, i := range rand.Perm(len(names)) {
+					round[names[i]] = onePair(b, names[i])
+				}
+				for _, n := range names {
+					pairs[n] = append(pairs[n], round[n])
+					over[n] = append(over[n], (round[n]-round["null"])/c)
+				}
 			}
-		}
-	}()
-	<-done
+		}()
+		<-done
+	}}
 	for _, n := range names {
 		b.Run("strategy="+n+"/size=64", func(b *testing.B) {
+			rounds.ask(n)
 			for b.Loop() {
 			}
 			b.ReportMetric(median(pairs[n]), "ns/op")
@@ -210,29 +228,34 @@ func BenchmarkAgainstUnix(b *testing.B) {
 	w := must(workloads.Lookup("uni"))(b)
 	s := must(vls.Lookup("perworker"))(b)
 	names := []string{"of=unix-socket", "of=perworker/procs=2", "of=perworker/procs=1"}
-	nanos, ratio := map[string][]float64{}, map[string][]float64{}
-	for range 25 {
-		round := map[string]float64{}
-		for _, i := range rand.Perm(len(names)) {
-			if i == 0 {
-				round[names[i]] = unixStream(b, order, 64)
-				continue
+	var nanos, ratio map[string][]float64
+	rounds := inTurn{measure: func() {
+		nanos, ratio = map[string][]float64{}, map[string][]float64{}
+		for range 25 {
+			round := map[string]float64{}
+			for _, i := range rand.Perm(len(names)) {
+				runtime.GC()
+				if i == 0 {
+					round[names[i]] = unixStream(b, order, 64)
+					continue
+				}
+				m, err := harness.Measure(harness.Spec{
+					Strategy: s, Workload: w, CPUs: order,
+					Params: workloads.Params{Threads: 2, Procs: 3 - i, Sessions: 1, Size: 64, Seed: rand.Uint64()},
+					Slot:   20 * time.Millisecond, Warmup: harness.Warmup,
+				})
+				check(b, err)
+				round[names[i]] = m.Seconds * 1e9 / float64(m.Ops)
 			}
-			m, err := harness.Measure(harness.Spec{
-				Strategy: s, Workload: w, CPUs: order,
-				Params: workloads.Params{Threads: 2, Procs: 3 - i, Sessions: 1, Size: 64, Seed: rand.Uint64()},
-				Slot:   20 * time.Millisecond, Warmup: harness.Warmup,
-			})
-			check(b, err)
-			round[names[i]] = m.Seconds * 1e9 / float64(m.Ops)
+			for _, n := range names {
+				nanos[n] = append(nanos[n], round[n])
+				ratio[n] = append(ratio[n], round[names[0]]/round[n])
+			}
 		}
-		for _, n := range names {
-			nanos[n] = append(nanos[n], round[n])
-			ratio[n] = append(ratio[n], round[names[0]]/round[n])
-		}
-	}
+	}}
 	for _, n := range names {
 		b.Run(n+"/size=64", func(b *testing.B) {
+			rounds.ask(n)
 			for b.Loop() {
 			}
 			b.ReportMetric(median(nanos[n]), "ns/op")

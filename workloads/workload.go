@@ -59,6 +59,9 @@ func (p Params) Check() error {
 		{"size", p.Size, MaxSize},
 	} {
 		if v.value < 1 || v.value > v.most {
+			if v.name == "procs" && v.value > v.most {
+				return fmt.Errorf("procs %d: want at most the %d threads", v.value, v.most)
+			}
 			return fmt.Errorf("%s %d: want 1 to %d", v.name, v.value, v.most)
 		}
 	}

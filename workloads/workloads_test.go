@@ -192,7 +192,7 @@ func TestParamsThatCannotBe(t *testing.T) {
 	}{
 		{"uni", params(0, 1, 1, 64), "threads 0: want 1 to 64"},
 		{"uni", params(65, 1, 1, 64), "threads 65: want 1 to 64"},
-		{"uni", params(2, 3, 1, 64), "procs 3: want 1 to 2"},
+		{"uni", params(2, 3, 1, 64), "procs 3: want at most the 2 threads"},
 		{"uni", params(2, 1, 0, 64), "sessions 0: want 1 to 1024"},
 		{"bi", params(2, 1, 1, 0), "size 0: want 1 to 1048576"},
 		{"bi", params(2, 1, 1, workloads.MaxSize+1), "size 1048577: want 1 to 1048576"},
