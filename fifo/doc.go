@@ -39,16 +39,16 @@
 //
 // # Figures
 //
-// A stream across two cores of a virtual machine (AMD EPYC, Zen 4; one cache
-// line there and back, L, took 105 ns), in L per message, medians over 25 fresh
-// layouts, from one run of BenchmarkCross:
+// A stream across two cores of a virtual machine (AMD EPYC, Zen 4), in cache
+// line round trips (L) per message, each the median over 25 fresh layouts, of
+// three runs of BenchmarkCross the middle one:
 //
 //	                  64 B, 4 MB fifo   64 B, 64 KB fifo
-//	release           0.071             0.344
-//	release, event    0.071             0.345
-//	seqcst            0.071             0.378
+//	release           0.072             0.336
+//	release, event    0.072             0.337
+//	seqcst            0.072             0.359
 //
-// Other runs, while L was 114 ns, gave 0.085, 0.143 and 0.177 in the first
-// column. The second is dear because all of the fifo's lines stay in both cores'
-// second-level caches: see streamSize.
+// L was 106 to 118 ns, in some of the runs of the second column 507 ns: the host
+// moves the virtual cores. That column is dear because all of the fifo's lines
+// stay in both cores' second-level caches: see streamSize.
 package fifo
