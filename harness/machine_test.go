@@ -26,13 +26,13 @@ func TestWarnings(t *testing.T) {
 		}
 	}
 	for want, change := range map[string]func(*results.Plan, *results.Machine){
-		"not pinned":           func(p *results.Plan, _ *results.Machine) { p.Pin, p.CPUs = "none", nil },
-		"4 threads on 2 CPU(s)":  func(p *results.Plan, _ *results.Machine) { p.Cells = append(p.Cells, results.Cell{Threads: 4}) },
-		"governor powersave":   func(_ *results.Plan, m *results.Machine) { m.Governor = "powersave" },
-		"CPUs 4 and 6 are SMT": func(p *results.Plan, _ *results.Machine) { p.CPUs = []int{4, 6} },
-		"SMT is on":            func(_ *results.Plan, m *results.Machine) { m.SMT = true },
-		"virtual machine":      func(_ *results.Plan, m *results.Machine) { m.Hypervisor = true },
-		"load average 2.5":     func(_ *results.Plan, m *results.Machine) { m.Load = 2.5 },
+		"not pinned":            func(p *results.Plan, _ *results.Machine) { p.Pin, p.CPUs = "none", nil },
+		"4 threads on 2 CPU(s)": func(p *results.Plan, _ *results.Machine) { p.Cells = append(p.Cells, results.Cell{Threads: 4}) },
+		"governor powersave":    func(_ *results.Plan, m *results.Machine) { m.Governor = "powersave" },
+		"CPUs 4 and 6 are SMT":  func(p *results.Plan, _ *results.Machine) { p.CPUs = []int{4, 6} },
+		"SMT is on":             func(_ *results.Plan, m *results.Machine) { m.SMT = true },
+		"virtual machine":       func(_ *results.Plan, m *results.Machine) { m.Hypervisor = true },
+		"load average 2.5":      func(_ *results.Plan, m *results.Machine) { m.Load = 2.5 },
 	} {
 		p, m, topology := quiet()
 		change(&p, &m)
