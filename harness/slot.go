@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"vlsbench/audit"
 	"vlsbench/fifo"
 	"vlsbench/hw"
 	"vlsbench/results"
@@ -92,6 +93,7 @@ func Quiet(threads int) (undo func()) {
 // made [Quiet]. An error is a failure of the strategy, wrong bytes among them;
 // a slot that was measured badly is none, it says so in Bad.
 func Measure(s Spec) (results.Slot, error) {
+	audit.SetRun(fmt.Sprintf("strategy %s, %s, seed %d", s.Strategy.Name, s.Cell(), s.Params.Seed))
 	slot, err := measure(s)
 	if err != nil {
 		return slot, fmt.Errorf("strategy %s, %s: %w", s.Strategy.Name, s.Cell(), err)
