@@ -42,7 +42,7 @@ type epollSet struct {
 // list is a doubly linked list through one of an item's pairs of links.
 type list struct {
 	head, tail *Session
-	n          int
+	n          int // of the hot list alone: how many members a look visits
 }
 
 func (e *epollSet) heat(s *Session) {
@@ -89,7 +89,6 @@ func (e *epollSet) add(set, s *Session) {
 		e.members.head = s
 	}
 	e.members.tail = s
-	e.members.n++
 }
 
 func (e *epollSet) remove(s *Session) {
@@ -105,7 +104,6 @@ func (e *epollSet) remove(s *Session) {
 	} else {
 		e.members.tail = i.prev
 	}
-	e.members.n--
 	*i = epollItem{}
 	s.flags.And(^uint32(fMember | fEpollOut | fFull))
 }
