@@ -75,3 +75,28 @@ func TestAcceptWithFullPool(t *testing.T) {
 		t.Fatalf("accept of a fourth: %v, want EAGAIN", err)
 	}
 }
+
+// While one thread turns the stack around in pop both lists are empty, and for
+// another, about to sleep, the second connection must still be waiting.
+func TestListenerWaitsWhileTurnedAround(t *testing.T) {
+	var l listener
+	l.setBacklog(2)
+	for range 2 {
+		if !l.push(new(conn)) {
+			t.Fatal("the backlog is full")
+		}
+	}
+	stack := l.stack.Swap(nil) // as far as pop has come
+	if !l.waiting() {
+		t.Error("two connections wait, and another thread sees none")
+	}
+	l.stack.Store(stack)
+	for i := range 2 {
+		if !l.waiting() || l.pop() == nil {
+			t.Fatalf("connection %d is gone", i)
+		}
+	}
+	if l.waiting() || l.pop() != nil {
+		t.Error("none waits, and one is seen")
+	}
+}
