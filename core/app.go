@@ -5,7 +5,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
+	"vlsbench/audit"
 	"vlsbench/fifo"
 	"vlsbench/hw"
 )
@@ -38,6 +40,18 @@ type Hooks struct {
 	LeaveMQ func(t *Thread)
 	// TryMQ is EnterMQ if that needs no waiting. Nil where EnterMQ is nil.
 	TryMQ func(t *Thread) bool
+
+	// EnterShared and LeaveShared bracket what needs the pool of shared data,
+	// of which an application has one: Fork, and the close of a session that
+	// was shared. They are called inside operations, as the last to be taken.
+	EnterShared func(t *Thread)
+	LeaveShared func(t *Thread)
+
+	// RPC answers a call of another worker's thread (see [Thread.Call]). It is
+	// called where a thread of the worker empties its queue, with the queue
+	// entered and whatever the operation that does so holds; it waits for
+	// nothing. Nil: every call is refused with ENOTSUP.
+	RPC func(t *Thread, c *Call)
 }
 
 // App is an attached application: configuration, shared memory, workers and the
@@ -50,10 +64,14 @@ type App struct {
 	layer layer
 
 	workers [256]atomic.Pointer[Worker]
+	calls   [fifo.MaxProducers]callSlot // of each thread, by its number
 
-	mu        sync.Mutex // of what follows
+	sharedAudit audit.Resource
+	shared      Pool[shared]
+
+	mu        sync.Mutex // of what follows, and of who is whose parent
 	inUse     [256]bool  // worker indices
-	producers [fifo.MaxProducers]bool
+	producers [fifo.MaxProducers]*Thread
 }
 
 // withDefaults checks a configuration and fills in what was left zero.
@@ -79,6 +97,12 @@ func (c Config) withDefaults() (Config, error) {
 	if n := c.EventQueueSize; n&(n-1) != 0 {
 		return c, fmt.Errorf("event-queue-size %d: want a power of two", n)
 	}
+	if c.SessionTimeout == 0 {
+		c.SessionTimeout = 10 * time.Second
+	}
+	if t := c.SessionTimeout; t < time.Millisecond || t > time.Hour {
+		return c, fmt.Errorf("session-timeout %v: want 1ms to 1h", t)
+	}
 	if c.Wait > Park {
 		return c, fmt.Errorf("wait %d: want spin, adaptive or park", c.Wait)
 	}
@@ -100,7 +124,14 @@ func New(cfg Config, hooks Hooks) (*App, error) {
 			return nil, err
 		}
 	}
+	a.shared.init(sharedIndex)
 	a.layer.init()
+	if cfg.SessionThread {
+		if err := a.startService(); err != nil {
+			a.Close()
+			return nil, err
+		}
+	}
 	return a, nil
 }
 
@@ -109,6 +140,7 @@ func (a *App) Config() Config { return a.cfg }
 
 // Close gives the application's memory back. No thread may be in a call.
 func (a *App) Close() error {
+	a.stopService()
 	if a.cfg.Segment != nil {
 		return nil
 	}
@@ -117,11 +149,13 @@ func (a *App) Close() error {
 
 // NewWorker registers a worker. ENOMEM: max-workers are registered, or the
 // segment has no room for the queue.
-func (a *App) NewWorker() (*Worker, error) {
+func (a *App) NewWorker() (*Worker, error) { return a.newWorker(nil) }
+
+func (a *App) newWorker(parent *Worker) (*Worker, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range a.cfg.MaxWorkers {
-		if a.inUse[i] {
+		if a.inUse[i] && !a.vacate(a.workers[i].Load()) {
 			continue
 		}
 		// A worker's queue and the generations of its slots outlive it, so
@@ -137,9 +171,40 @@ func (a *App) NewWorker() (*Worker, error) {
 			a.workers[i].Store(w)
 		}
 		a.inUse[i] = true
+		w.parent, w.sibling, w.Owner = parent, nil, nil
+		w.gone.Store(false)
 		return w, nil
 	}
 	return nil, syscall.ENOMEM
+}
+
+// retire gives a worker's index back, as soon as nobody is inside a wait there.
+func (t *Thread) retire(w *Worker) {
+	a := w.app
+	w.gone.Store(true)
+	t.failCalls(w)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w.orphan()
+	a.vacate(w)
+}
+
+// vacate takes back the index of a worker that is gone, and the numbers of the
+// threads that it had, if none is inside it any more. Those of a dead process
+// leave their waits in their own time, and may find the queue and the waiters
+// of their worker as they were until then. Under mu.
+func (a *App) vacate(w *Worker) bool {
+	if !w.gone.Load() || w.inside.Load() != 0 {
+		return false
+	}
+	for i, t := range a.producers {
+		if t != nil && t.w == w {
+			a.producers[i] = nil
+		}
+	}
+	w.reap()
+	a.inUse[w.index] = false
+	return true
 }
 
 // post sends an event to the session named by to. If it does not fit, the
@@ -147,6 +212,10 @@ func (a *App) NewWorker() (*Worker, error) {
 // they hint at stands in the fifos, so nothing is lost.
 func (t *Thread) post(to Handle, kind Event) {
 	if to == 0 {
+		return
+	}
+	if to.Worker() == sharedIndex {
+		t.postAll(to, kind)
 		return
 	}
 	w := t.w.app.workers[to.Worker()].Load()

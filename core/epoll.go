@@ -139,6 +139,9 @@ func (t *Thread) EpollCtl(set *Session, op int, s *Session, ev *EpollEvent) erro
 	defer set.setAudit.Leave(audit.Exclusive)
 	s.ctlAudit.Enter("session control", audit.Exclusive)
 	defer s.ctlAudit.Leave(audit.Exclusive)
+	if op != EPOLL_CTL_DEL {
+		t.serve(s)
+	}
 	t.enterMQ()
 	defer t.leaveMQ()
 	e := set.epoll
@@ -189,6 +192,7 @@ func (t *Thread) EpollWait(set *Session, evs []EpollEvent, timeout time.Duration
 	if waits {
 		// Inside, or a close could come between.
 		set.refs.Add(1)
+		t.w.inside.Add(1)
 	}
 	t.leaveMQ()
 	if !waits {
@@ -204,6 +208,7 @@ func (t *Thread) EpollWait(set *Session, evs []EpollEvent, timeout time.Duration
 	valid := hooks.Woke == nil || hooks.Woke(t, set)
 	closed := set.flags.Load()&fClosing != 0
 	t.w.unref(set)
+	t.w.inside.Add(-1)
 	if !valid || closed {
 		return 0, syscall.EBADFD
 	}

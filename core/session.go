@@ -26,9 +26,11 @@ const (
 	StateVPPClosing
 	// StateDisconnect: reset.
 	StateDisconnect
+	// StateUpdated: the session layer has not answered its connect yet.
+	StateUpdated
 )
 
-var stateNames = [...]string{"CLOSED", "LISTEN", "READY", "VPP_CLOSING", "DISCONNECT"}
+var stateNames = [...]string{"CLOSED", "LISTEN", "READY", "VPP_CLOSING", "DISCONNECT", "UPDATED"}
 
 func (s State) String() string { return stateNames[s] }
 
@@ -75,6 +77,8 @@ type Session struct {
 	conn   *conn
 	side   int
 	lsn    *listener
+	sh     *shared  // what it has in common with those that share it by fork
+	dial   *request // the connect under way
 	local  Endpoint
 	remote Endpoint
 
@@ -93,7 +97,8 @@ type conn struct {
 	refs atomic.Int32
 	// fifos[0] carries from the connector to the acceptor, fifos[1] back.
 	fifos [2]fifo.Fifo
-	// target[i] is the session that news for side i go to; 0: not accepted yet.
+	// target[i] is the session that news for side i go to, or the shared data of
+	// those they go to; 0: not accepted yet, or being handed over.
 	target [2]atomic.Uint64
 	ends   [2]Endpoint
 	next   *conn // in a listener's queue
@@ -110,7 +115,13 @@ func (c *conn) unref() {
 func (s *Session) Handle() Handle { return s.handle }
 
 // State is the session's state.
-func (s *Session) State() State { s.sync(); return State(s.state.Load()) }
+func (s *Session) State() State {
+	s.sync()
+	if s.flags.Load()&fDialing != 0 {
+		return StateUpdated
+	}
+	return State(s.state.Load())
+}
 
 // IsEpoll reports whether the session is an epoll set.
 func (s *Session) IsEpoll() bool { return s.epoll != nil }
@@ -173,6 +184,7 @@ func (s *Session) release() {
 		s.conn.unref()
 	}
 	s.conn, s.lsn, s.epoll = nil, nil, nil
+	s.forget()
 	s.rx, s.tx = fifo.Fifo{}, fifo.Fifo{}
 	s.local, s.remote = Endpoint{}, Endpoint{}
 	s.epi = epollItem{}
@@ -207,6 +219,7 @@ func (t *Thread) Bind(s *Session, ep Endpoint) error {
 		ep = t.w.app.layer.ephemeral(ep.Addr())
 	}
 	s.local = ep
+	s.spread()
 	return nil
 }
 
@@ -215,35 +228,42 @@ func (t *Thread) Bind(s *Session, ep Endpoint) error {
 // connected. EADDRINUSE: another listener has the endpoint. EBADFD: an epoll
 // set. Session control: exclusive.
 func (t *Thread) Listen(s *Session, backlog int) error {
+	defer t.done()
 	s.ctlAudit.Enter("session control", audit.Exclusive)
-	defer s.ctlAudit.Leave(audit.Exclusive)
+	defer t.leaveControl(s)
 	switch {
 	case s.epoll != nil:
 		return syscall.EBADFD
 	case s.lsn != nil:
 		s.lsn.setBacklog(backlog)
+		s.spread()
 		return nil
-	case State(s.state.Load()) != StateClosed || !s.local.IsValid():
+	case State(s.state.Load()) != StateClosed || !s.local.IsValid() || s.flags.Load()&fDialing != 0:
 		return syscall.EINVAL
 	}
 	l := &listener{ep: s.local, target: s.handle}
 	l.setBacklog(backlog)
-	if !t.w.app.layer.listen(l) {
-		return syscall.EADDRINUSE
+	l.reuse.Store(s.flags.Load()&fReusePort != 0)
+	if err := t.bindListener(s, l); err != nil || s.lsn != nil {
+		return err
 	}
 	s.lsn = l
 	s.state.Store(uint32(StateListen))
+	s.spread()
 	return nil
 }
 
-// Connect connects to a listener. The session layer runs in the calling thread,
-// so the answer is there at once; a non-blocking connect gives it as an event
-// all the same, after EINPROGRESS. READY: nil. EINVAL: the session listens, or
-// no address. ECONNREFUSED: nobody listens, or its backlog is full. ENOMEM: no
-// room for fifos. EBADFD: an epoll set. Session control: exclusive.
+// Connect connects to a listener. Where the session layer runs in the calling
+// thread the answer is there at once; a non-blocking connect gives it as an
+// event all the same, after EINPROGRESS. READY: nil. EINVAL: the session
+// listens, or no address. EALREADY: connecting already. ECONNREFUSED: nobody
+// listens, or its backlog is full. ETIMEDOUT: the session layer did not answer
+// within the session timeout. ENOMEM: no room for fifos. EBADFD: an epoll set.
+// Session control: exclusive.
 func (t *Thread) Connect(s *Session, ep Endpoint) error {
+	defer t.done()
 	s.ctlAudit.Enter("session control", audit.Exclusive)
-	defer s.ctlAudit.Leave(audit.Exclusive)
+	defer t.leaveControl(s)
 	if s.epoll != nil {
 		return syscall.EBADFD
 	}
@@ -259,60 +279,22 @@ func (t *Thread) Connect(s *Session, ep Endpoint) error {
 	if !ep.Addr().IsValid() || ep.Port() == 0 {
 		return syscall.EINVAL
 	}
-	err := t.connect(s, ep)
-	if s.flags.Load()&fNonblock == 0 {
-		if s.flags.Load()&fMember != 0 {
-			t.post(s.handle, EventConnected)
-		}
-		return err
+	if s.flags.Load()&fDialing != 0 {
+		return syscall.EALREADY
 	}
-	if err != nil {
-		s.err.Store(uint32(err.(syscall.Errno)))
-	}
-	t.post(s.handle, EventConnected)
-	return syscall.EINPROGRESS
-}
-
-// connect makes the connection and queues it at a listener.
-func (t *Thread) connect(s *Session, ep Endpoint) error {
-	a := t.w.app
-	l := a.layer.lookup(ep)
-	if l == nil {
-		return syscall.ECONNREFUSED
-	}
-	c := &conn{}
-	size := max(a.cfg.RxFifoSize, a.cfg.TxFifoSize)
-	for i := range c.fifos {
-		f, err := fifo.New(a.seg, size, a.order)
-		if err != nil {
-			if i == 1 {
-				c.fifos[0].Free()
-			}
-			return syscall.ENOMEM
-		}
-		c.fifos[i] = f
-	}
-	if !s.local.IsValid() {
-		s.local = a.layer.ephemeral(ep.Addr())
-	}
-	c.refs.Store(2)
-	c.ends = [2]Endpoint{s.local, ep}
-	c.target[0].Store(uint64(s.handle))
-	if !l.push(c) {
-		c.unref()
-		c.unref()
-		return syscall.ECONNREFUSED
-	}
-	s.attach(c, 0)
-	t.post(l.target, EventAccepted)
-	return nil
+	return t.connect(s, ep)
 }
 
 // attach makes s the given side of a connection.
 func (s *Session) attach(c *conn, side int) {
+	s.local, s.remote = c.ends[side], c.ends[1-side]
+	s.connected(c, side)
+}
+
+// connected is attach of a session that has its endpoints already.
+func (s *Session) connected(c *conn, side int) {
 	s.conn, s.side = c, side
 	s.tx, s.rx = c.fifos[side], c.fifos[1-side]
-	s.local, s.remote = c.ends[side], c.ends[1-side]
 	s.state.Store(uint32(StateReady))
 	s.flags.Or(fRead | fWrite)
 }
@@ -344,6 +326,7 @@ func (t *Thread) tryAccept(l *Session, flags int) (*Session, error) {
 	if State(l.state.Load()) != StateListen {
 		return nil, syscall.EBADFD
 	}
+	t.serve(l)
 	c := l.lsn.pop()
 	if c == nil {
 		return nil, syscall.EAGAIN
@@ -391,15 +374,18 @@ func (t *Thread) Shutdown(s *Session, how int) error {
 		s.tx.OrStatus(stEnd)
 		t.post(s.peer(), EventDisconnected)
 	}
-	// Other threads of this worker may wait for what will not come.
-	t.post(s.handle, EventShutdown)
+	s.spread()
+	// Others may wait for what will not come.
+	t.post(s.self(), EventShutdown)
 	return nil
 }
 
 // Close closes a session or an epoll set. Its handle is stale from then on, and
 // threads that wait on it leave with ENOTCONN, on a set with EBADFD. What was
 // written is delivered before the peer sees the end; with unread data the peer
-// is reset. All of the session, and the session pool: exclusive.
+// is reset. Of several workers that share a session the last one that closes it
+// does that; the others leave it to the rest. All of the session, and the
+// session pool: exclusive.
 func (t *Thread) Close(s *Session) error {
 	w := t.w
 	s.ctlAudit.Enter("session control", audit.Exclusive)
@@ -421,15 +407,12 @@ func (t *Thread) Close(s *Session) error {
 	t.wake(s)
 	t.leaveMQ()
 
+	t.hangUp(s)
+	last := t.unshare(s)
 	switch {
 	case s.lsn != nil:
-		w.app.layer.unlisten(s.lsn)
-		for c := s.lsn.close(); c != nil; {
-			next := c.next
-			t.refuse(c)
-			c = next
-		}
-	case s.conn != nil:
+		t.unlisten(s, last)
+	case s.conn != nil && last:
 		s.sync()
 		if State(s.state.Load()) == StateDisconnect {
 			break
@@ -467,6 +450,7 @@ func (t *Thread) refuse(c *conn) {
 func (t *Thread) Attr(s *Session, a Attr, buf []byte) (int, error) {
 	s.ctlAudit.Enter("session control", audit.Exclusive)
 	defer s.ctlAudit.Leave(audit.Exclusive)
+	defer s.spread()
 	if s.epoll != nil {
 		return 0, syscall.EBADFD
 	}
