@@ -188,6 +188,14 @@ func (w *Worker) TakeDead() *Worker {
 	return d
 }
 
+// PutDead takes TakeDead back: the worker could not be closed yet.
+func (w *Worker) PutDead(d *Worker) {
+	w.app.mu.Lock()
+	d.sibling = w.dead.Load()
+	w.dead.Store(d)
+	w.app.mu.Unlock()
+}
+
 // Orphan is the first thing that an exit does: children that die from then on
 // are not the worker's, and what TakeDead has still to give is all.
 func (w *Worker) Orphan() {

@@ -71,7 +71,7 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 		return 0, vls.Endpoint{}, err
 	}
 	defer t.release()
-	t.lockSP(t.held&hS == 0)
+	t.lockSP(t.mark != 0)
 	t.want = hS | hSP
 	s, err := t.c.Accept(l, flags)
 	t.want = hS
@@ -86,7 +86,7 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 
 func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 	setMark(&t.mark, 1)
-	if !t.alone.Load() {
+	if t.mode.Load() != alone {
 		return t.readLocked(h, p)
 	}
 	s := t.w.Lookup(core.Handle(h))
@@ -111,7 +111,7 @@ func (t *thread) readLocked(h vls.Handle, p []byte) (int, error) {
 
 func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 	setMark(&t.mark, 1)
-	if !t.alone.Load() {
+	if t.mode.Load() != alone {
 		return t.writeLocked(h, p)
 	}
 	s := t.w.Lookup(core.Handle(h))
@@ -161,7 +161,7 @@ func (t *thread) Close(h vls.Handle) error {
 	if v == nil {
 		return syscall.EBADFD
 	}
-	if !single {
+	if !single || v.shared {
 		t.lockS(v)
 	}
 	t.lockMQ(single)
@@ -219,6 +219,8 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 	if !single {
 		set.lock.Lock()
 		defer set.lock.Unlock()
+	}
+	if !single || v.shared {
 		v.lock.Lock()
 		defer v.lock.Unlock()
 	}

@@ -70,10 +70,29 @@ var skips = []skip{{
 		"stale-handle-among-threads", "allocs-two-threads", "epoll-handoff",
 	},
 }, {
+	reason: "the strategy has no fork (NoFork is set)",
+	when:   func(s vls.Strategy) bool { return s.NoFork },
+	cases:  forkNames(),
+}, {
+	reason: "the strategy has fork",
+	when:   func(s vls.Strategy) bool { return !s.NoFork },
+	cases:  []string{"fork-refused"},
+}, {
 	reason: "the strategy has more than one thread per process",
 	when:   func(s vls.Strategy) bool { return s.MaxThreads != 1 },
 	cases:  []string{"second-thread-refused"},
 }}
+
+// forkNames are all cases that fork.
+func forkNames() []string {
+	var names []string
+	for _, c := range forkCases {
+		if c.name != "fork-refused" {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}
 
 // skipped is why a strategy leaves a case out, or "".
 func skipped(s vls.Strategy, name string, l layout) string {
@@ -92,7 +111,7 @@ func skipped(s vls.Strategy, name string, l layout) string {
 
 // cases is the suite.
 func cases() []testCase {
-	return slices.Concat(sessionCases, streamCases, closeCases, handleCases, epollCases, threadCases, limitCases)
+	return slices.Concat(sessionCases, streamCases, closeCases, handleCases, epollCases, threadCases, limitCases, forkCases)
 }
 
 // Run judges a strategy.
