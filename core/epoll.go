@@ -206,10 +206,13 @@ func (t *Thread) EpollWait(set *Session, evs []EpollEvent, timeout time.Duration
 	}
 	n = t.awaitSet(set, evs, timeout)
 	valid := hooks.Woke == nil || hooks.Woke(t, set)
-	closed := set.flags.Load()&fClosing != 0
+	flags := set.flags.Load()
 	t.w.unref(set)
 	t.w.inside.Add(-1)
-	if !valid || closed {
+	switch {
+	case flags&fMoved != 0:
+		return 0, ErrMoved
+	case !valid || flags&fClosing != 0:
 		return 0, syscall.EBADFD
 	}
 	return n, nil

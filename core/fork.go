@@ -27,12 +27,12 @@ func (t *Thread) Fork(made func(parent, child *Session)) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.poolAudit.Enter("session pool", audit.Exclusive)
-	defer w.poolAudit.Leave(audit.Exclusive)
 	t.enterMQ()
 	defer t.leaveMQ()
 	// What is known is known to both.
 	t.drain()
+	w.poolAudit.Enter("session pool", audit.Exclusive)
+	defer w.poolAudit.Leave(audit.Exclusive)
 	if !t.share() {
 		t.retire(child)
 		return nil, syscall.ENOMEM

@@ -23,7 +23,9 @@ type Parcel struct{ s Session }
 // it is in no set any more, and threads that wait on it leave with ErrMoved.
 // EBADFD: a set with members.
 //
-// All of the session, and the session pool: exclusive.
+// It is for the hook RPC, which is where the owner learns that another worker
+// wants a session: the worker's mq is entered there. All of the session, and
+// the session pool: exclusive.
 func (t *Thread) HandOver(s *Session) (*Parcel, error) {
 	w := t.w
 	s.ctlAudit.Enter("session control", audit.Exclusive)
@@ -51,7 +53,6 @@ func (t *Thread) HandOver(s *Session) (*Parcel, error) {
 			s.conn.target[s.side].Store(0)
 		}
 	}
-	t.enterMQ()
 	s.flags.Or(fMoved | fClosing)
 	s.flags.And(^uint32(fRead | fWrite))
 	if s.epi.set != nil {
@@ -59,7 +60,6 @@ func (t *Thread) HandOver(s *Session) (*Parcel, error) {
 	}
 	w.sessions.Invalidate(uint64(s.handle))
 	t.wake(s)
-	t.leaveMQ()
 	w.unref(s)
 	return p, nil
 }
