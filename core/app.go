@@ -74,24 +74,30 @@ type App struct {
 	producers [fifo.MaxProducers]*Thread
 }
 
+// setting is a number of the configuration, under its name in vcl.conf.
+type setting struct {
+	name          string
+	field         func(*Config) *int
+	def, min, max int
+}
+
+var settings = []setting{
+	{"rx-fifo-size", func(c *Config) *int { return &c.RxFifoSize }, 4 << 20, 4 << 10, fifo.MaxSize},
+	{"tx-fifo-size", func(c *Config) *int { return &c.TxFifoSize }, 4 << 20, 4 << 10, fifo.MaxSize},
+	{"event-queue-size", func(c *Config) *int { return &c.EventQueueSize }, 1024, fifo.MinEvents, fifo.MaxEvents},
+	{"segment-size", func(c *Config) *int { return &c.SegmentSize }, 256 << 20, 1 << 20, fifo.MaxSegment},
+	{"max-workers", func(c *Config) *int { return &c.MaxWorkers }, 16, 1, 255},
+}
+
 // withDefaults checks a configuration and fills in what was left zero.
 func (c Config) withDefaults() (Config, error) {
-	for _, f := range []struct {
-		name          string
-		v             *int
-		def, min, max int
-	}{
-		{"rx-fifo-size", &c.RxFifoSize, 4 << 20, 4 << 10, fifo.MaxSize},
-		{"tx-fifo-size", &c.TxFifoSize, 4 << 20, 4 << 10, fifo.MaxSize},
-		{"event-queue-size", &c.EventQueueSize, 1024, fifo.MinEvents, fifo.MaxEvents},
-		{"segment-size", &c.SegmentSize, 256 << 20, 1 << 20, fifo.MaxSegment},
-		{"max-workers", &c.MaxWorkers, 16, 1, 255},
-	} {
-		if *f.v == 0 {
-			*f.v = f.def
+	for _, f := range settings {
+		v := f.field(&c)
+		if *v == 0 {
+			*v = f.def
 		}
-		if *f.v < f.min || *f.v > f.max {
-			return c, fmt.Errorf("%s %d: want %d to %d", f.name, *f.v, f.min, f.max)
+		if *v < f.min || *v > f.max {
+			return c, fmt.Errorf("%s %d: want %d to %d", f.name, *v, f.min, f.max)
 		}
 	}
 	if n := c.EventQueueSize; n&(n-1) != 0 {
