@@ -451,6 +451,7 @@ func (s *Session) block(f *flow, need int) bool {
 // unheard notes that nobody was there to hear a datagram.
 func (t *Thread) unheard(s *Session) {
 	if State(s.state.Load()) == StateReady && s.err.CompareAndSwap(0, uint32(syscall.ECONNREFUSED)) {
+		s.flags.Or(fFailed)
 		t.post(s.handle, EventReset)
 	}
 }
