@@ -537,8 +537,8 @@ func (t *Thread) tryRecv(s *Session, p []byte, peek bool) (int, Endpoint, bool) 
 		h.f.f.Peek(headerSize, p[:n])
 	}
 	if !peek {
-		h.f.f.Drop(headerSize + h.len)
-		if h.f.f.Wanted() && h.f.f.Notify() {
+		freed, _ := h.f.f.Drop(headerSize + h.len)
+		if h.f.f.Wanted() && h.f.f.Notify(freed) {
 			t.tellRoom(h.f)
 		}
 		d.advance()

@@ -71,7 +71,7 @@ func (t *Thread) readSlow(s *Session, p []byte, peek bool) (int, error) {
 		// that is empty after the end was seen stays empty.
 		end := s.rx.Status()&stEnd != 0
 		if n := s.take(p, peek); n > 0 {
-			if s.rx.Wanted() {
+			if !peek && s.rx.Wanted() {
 				t.tellSpace(s, n)
 			}
 			return n, nil
