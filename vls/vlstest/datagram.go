@@ -52,6 +52,8 @@ var datagramCases = []testCase{
 		opts: func(o *vls.Options) { o.Config.SegmentSize = 1 << 20 }},
 	{name: "dgram-memory-comes-back", doc: "sessions that are closed, read or not, give all of their memory back", run: testDgramComesBack,
 		opts: func(o *vls.Options) { o.Config.SegmentSize = 1 << 20 }},
+	{name: "dgram-process-exit", doc: "a process that exits frees its endpoints; what it sent arrives, what was sent to it is lost", run: testDgramProcessExit},
+	{name: "dgram-stale", doc: "every call on a closed session of datagrams is EBADFD, and never another session", run: testDgramStale},
 	{name: "dgram-allocs", doc: "send and receive allocate nothing", run: testDgramAllocs},
 }
 
@@ -1228,6 +1230,47 @@ func testDgramComesBack(e *env) {
 	server.close()
 	e.empty(a)
 	e.empty(b)
+}
+
+func testDgramProcessExit(e *env) {
+	a := e.thread()
+	x, ep := e.bound(a)
+	for range 3 {
+		p := e.process()
+		b := e.threadOf(p)
+		y, ye := e.bound(b)
+		y.sendto(ep, "last words")
+		x.sendto(ye, "never read")
+		w := e.udp(a, false)
+		e.ok(a.Connect(w.h, ye))
+		w.write("never read")
+		e.ok(b.Exit())
+		e.ok(p.Exit())
+		e.gone(p)
+		x.read("last words")
+		w.write("lost")
+		w.writing(syscall.ECONNREFUSED)
+		z := e.udp(a, false)
+		e.ok(a.Bind(z.h, ye))
+		x.sendto(ye, "to the next")
+		z.read("to the next")
+		z.close()
+	}
+}
+
+func testDgramStale(e *env) {
+	th := e.thread()
+	s := e.set(th)
+	x, _ := e.bound(th)
+	x.close()
+	for range 20 {
+		e.bound(th) // its slot is used again
+	}
+	e.refused(th, x.h, s)
+	c, _ := e.pair(th, th)
+	c.close()
+	e.refused(th, c.h, s)
+	e.refused(th, 0, s)
 }
 
 func testDgramAllocs(e *env) {
