@@ -15,7 +15,8 @@ import (
 // Hooks let a strategy act inside the core. They are set when the application
 // is made; one that is nil is not called. t is the calling thread; its Owner
 // is whatever the strategy gave [Worker.NewThread]. s is the session that the
-// operation waits for: a stream, a listener or a set.
+// operation waits for, a set among them, and nil where it waits for several, as
+// Poll does, which holds none.
 type Hooks struct {
 	// Sleep is called before a thread waits: the strategy lets go of all that
 	// it holds, and marks the thread as being outside. The core touches
@@ -178,6 +179,7 @@ func (a *App) newWorker(parent *Worker) (*Worker, error) {
 		}
 		a.inUse[i] = true
 		w.parent, w.sibling, w.Owner = parent, nil, nil
+		w.forked.Store(false)
 		w.gone.Store(false)
 		return w, nil
 	}

@@ -51,8 +51,14 @@ func (t *Thread) Fork(made func(parent, child *Session)) (*Worker, error) {
 			})
 		}
 	})
+	w.forked.Store(true)
+	child.forked.Store(true)
 	return child, nil
 }
+
+// Forked reports whether the worker was forked, or shares sessions since it was
+// made.
+func (w *Worker) Forked() bool { return w.forked.Load() }
 
 // share makes every session of the worker one that can be shared. False: there
 // is no room, and none is.
@@ -82,9 +88,7 @@ func (t *Thread) share() bool {
 	for _, s := range fresh {
 		if ok {
 			s.settleDial()
-			if s.conn != nil {
-				s.conn.target[s.side].Store(uint64(s.sh.handle))
-			}
+			s.sendTo(s.sh.handle)
 			continue
 		}
 		a.freeShared(s.sh)
@@ -98,9 +102,7 @@ func (s *Session) image(w *Worker, p *Session, key Handle) {
 	s.w, s.handle = w, key
 	s.refs.Store(1)
 	s.like(p)
-	if s.conn != nil {
-		s.conn.refs.Add(1)
-	}
+	s.hold()
 	if p.lsn != nil {
 		s.lsn = p.lsn.passive(key)
 	}
@@ -115,9 +117,30 @@ func (s *Session) image(w *Worker, p *Session, key Handle) {
 func (s *Session) like(o *Session) {
 	s.proto, s.local, s.remote = o.proto, o.local, o.remote
 	s.conn, s.side, s.rx, s.tx = o.conn, o.side, o.rx, o.tx
+	s.dg, s.opt = o.dg, o.opt
 	s.err.Store(o.err.Load())
 	s.flags.Store(o.flags.Load() & spreads)
 	s.state.Store(o.state.Load())
+}
+
+// hold counts one more session of the connection or of the datagrams.
+func (s *Session) hold() {
+	if s.conn != nil {
+		s.conn.refs.Add(1)
+	}
+	if s.dg != nil {
+		s.dg.refs.Add(1)
+	}
+}
+
+// sendTo makes news of what the session stands for go to h, 0: nowhere.
+func (s *Session) sendTo(h Handle) {
+	if s.conn != nil {
+		s.conn.target[s.side].Store(uint64(h))
+	}
+	if s.dg != nil {
+		s.dg.target.Store(uint64(h))
+	}
 }
 
 // mirrorSet makes s, the image of set p, have the images of its members.
@@ -128,7 +151,7 @@ func (s *Session) mirrorSet(p *Session, image func(*Session) *Session) {
 		s.epoll.add(s, o)
 		i, j := &o.epi, &m.epi
 		i.events, i.data, i.off, i.last, i.tail = j.events, j.data, j.off, j.last, j.tail
-		o.flags.Or(m.flags.Load() & (fMember | fEpollOut | fFull))
+		o.flags.Or(m.flags.Load() & (fMember | fEpollOut | fFull | fFailed))
 		s.epoll.heat(o)
 	}
 }

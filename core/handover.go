@@ -45,13 +45,11 @@ func (t *Thread) HandOver(s *Session) (*Parcel, error) {
 	o.like(s)
 	o.flags.Or(s.flags.Load() & fServes)
 	o.handle, o.sh, o.lsn, o.epoll = s.handle, s.sh, s.lsn, s.epoll
-	if s.conn != nil {
-		// Who still waits here looks at the fifos until it has left.
-		s.conn.refs.Add(1)
-		if s.sh == nil {
-			// Nobody is told. Who adopts it looks, before it first sleeps.
-			s.conn.target[s.side].Store(0)
-		}
+	// Who still waits here looks at the fifos until it has left.
+	s.hold()
+	if s.sh == nil {
+		// Nobody is told. Who adopts it looks, before it first sleeps.
+		s.sendTo(0)
 	}
 	s.flags.Or(fMoved | fClosing)
 	s.flags.And(^uint32(fRead | fWrite))
@@ -78,12 +76,13 @@ func (t *Thread) Adopt(s *Session, p *Parcel) {
 	}
 	s.ctlAudit.Enter("session control", audit.Exclusive)
 	defer s.ctlAudit.Leave(audit.Exclusive)
+	if s.dg != nil {
+		s.dg.unref()
+	}
 	s.like(o)
 	s.flags.Or(o.flags.Load() & fServes)
 	s.epoll = o.epoll
-	if s.conn != nil {
-		s.conn.target[s.side].Store(uint64(s.self()))
-	}
+	s.sendTo(s.self())
 	if o.lsn != nil {
 		s.lsn = o.lsn.passive(s.handle)
 		if o.lsn.serves() {

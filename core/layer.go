@@ -14,6 +14,7 @@ import (
 type layer struct {
 	table   atomic.Pointer[listeners]
 	port    atomic.Uint32
+	bound   ports    // of datagrams
 	service *service // nil: it runs in the calling thread
 }
 
@@ -48,7 +49,13 @@ func (y *layer) lookup(ep Endpoint) *appListener {
 	if l := table[ep]; l != nil {
 		return l
 	}
-	return table[netip.AddrPortFrom(anyAddr(ep.Addr()), ep.Port())]
+	if l := table[netip.AddrPortFrom(anyAddr(ep.Addr()), ep.Port())]; l != nil {
+		return l
+	}
+	if l := table[netip.AddrPortFrom(netip.IPv6Unspecified(), ep.Port())]; l != nil && !l.at[0].v6only {
+		return l
+	}
+	return nil
 }
 
 // offer queues a connection with one of those who listen at an endpoint: they
@@ -78,12 +85,7 @@ func (y *layer) offer(ep Endpoint, c *conn) *listener {
 func (y *layer) listen(l *listener) bool {
 	return y.update(func(table listeners) bool {
 		for ep, a := range table {
-			if ep.Port() != l.ep.Port() {
-				continue
-			}
-			overlap := ep.Addr() == l.ep.Addr() ||
-				anyAddr(ep.Addr()) == anyAddr(l.ep.Addr()) && (ep.Addr().IsUnspecified() || l.ep.Addr().IsUnspecified())
-			if overlap && !a.admits(l) {
+			if ep.Port() == l.ep.Port() && !a.admits(l) {
 				return false
 			}
 		}
@@ -92,10 +94,10 @@ func (y *layer) listen(l *listener) bool {
 	})
 }
 
-// admits reports whether l may listen where those of a do.
+// admits reports whether l may listen beside those of a, which have its port.
 func (a *appListener) admits(l *listener) bool {
 	for _, o := range a.at {
-		if !o.reuse.Load() || !l.reuse.Load() {
+		if overlap(o.ep.Addr(), o.v6only, l.ep.Addr(), l.v6only) && !(o.reuse && l.reuse) {
 			return false
 		}
 	}
@@ -114,6 +116,16 @@ func (table listeners) enter(l *listener) {
 // join enters a listener at an endpoint that its session has already.
 func (y *layer) join(l *listener) {
 	y.update(func(table listeners) bool { table.enter(l); return true })
+}
+
+// overlap reports whether two local addresses stand for a common one. The
+// unspecified address stands for all of its family, that of IPv6 for those of
+// IPv4 too, unless it is for IPv6 only.
+func overlap(a netip.Addr, aV6only bool, b netip.Addr, bV6only bool) bool {
+	covers := func(any netip.Addr, v6only bool, x netip.Addr) bool {
+		return any.IsUnspecified() && (any.Is4() == x.Is4() || any.Is6() && !v6only)
+	}
+	return a == b || covers(a, aV6only, b) || covers(b, bV6only, a)
 }
 
 // unlisten takes a listener out.
@@ -152,8 +164,10 @@ func (y *layer) update(change func(listeners) bool) bool {
 // the listening session takes.
 type listener struct {
 	ep      Endpoint
-	target  Handle      // the listening session
-	reuse   atomic.Bool // others that say so too may listen at ep
+	v6only  bool
+	reuse   bool          // others that say so too may listen at ep
+	target  Handle        // the listening session
+	rx, tx  atomic.Uint32 // sizes of the fifos it brings to a connection
 	backlog atomic.Int32
 	n       atomic.Int32         // waiting, or about to
 	pushed  atomic.Uint32        // connections ever, to tell a new one from an old

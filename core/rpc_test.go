@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// watch ends a test that hangs.
-func watch(t *testing.T, what string) {
+// guard ends a test that hangs.
+func guard(t *testing.T, what string) {
 	t.Helper()
 	w := time.AfterFunc(60*time.Second, func() { panic("hangs: " + what) })
 	t.Cleanup(func() { w.Stop() })
@@ -20,7 +20,7 @@ func watch(t *testing.T, what string) {
 func eachWait(t *testing.T, workers int, cfg Config, rpc func(t *Thread, c *Call), f func(t *testing.T, ths []*Thread)) {
 	for _, wait := range []Wait{Park, Adaptive, Spin} {
 		t.Run(wait.String(), func(t *testing.T) {
-			watch(t, t.Name())
+			guard(t, t.Name())
 			cfg := cfg
 			cfg.Wait, cfg.SegmentSize, cfg.RxFifoSize, cfg.TxFifoSize = wait, 16<<20, 16<<10, 16<<10
 			a, err := New(cfg, Hooks{RPC: rpc})

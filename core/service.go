@@ -33,6 +33,7 @@ type request struct {
 	target Handle
 	local  Endpoint
 	remote Endpoint
+	opt    options
 
 	conn *conn // the answers
 	err  syscall.Errno
@@ -160,7 +161,7 @@ func (y *service) serve(r *request) {
 			r.err = syscall.EADDRINUSE
 		}
 	} else {
-		r.conn, l, r.err = a.dial(r.target, r.local, r.remote)
+		r.conn, l, r.err = a.dial(r.target, r.local, r.remote, r.opt)
 	}
 	target := r.target
 	atomic.StoreUint32(&r.state, reqDone)
@@ -172,11 +173,14 @@ func (y *service) serve(r *request) {
 }
 
 // dial makes a connection and queues it with a listener.
-func (a *App) dial(target Handle, local, remote Endpoint) (*conn, *listener, syscall.Errno) {
-	if a.layer.lookup(remote) == nil {
+func (a *App) dial(target Handle, local, remote Endpoint, opt options) (*conn, *listener, syscall.Errno) {
+	at := a.layer.lookup(remote)
+	if at == nil {
 		return nil, nil, syscall.ECONNREFUSED
 	}
-	c, err := a.newConn(target, local, remote)
+	// All who listen there bring fifos of one size, or else the first's count.
+	peer := at.at[0]
+	c, err := a.newConn(target, local, remote, [2]uint32{max(opt.tx, peer.rx.Load()), max(peer.tx.Load(), opt.rx)})
 	if err != 0 {
 		return nil, nil, err
 	}
@@ -196,16 +200,15 @@ func (t *Thread) connect(s *Session, ep Endpoint) error {
 	if !local.IsValid() {
 		local = a.layer.ephemeral(ep.Addr())
 	}
-	nonblock := s.flags.Load()&fNonblock != 0
 	if a.layer.service != nil {
-		r := &request{target: s.handle, local: local, remote: ep}
+		r := &request{target: s.handle, local: local, remote: ep, opt: s.opt}
 		s.local, s.remote = local, ep
 		s.dial = r
 		s.flags.Or(fDialing)
 		a.layer.service.ask(r)
 		// A session that others share changes for all at once, under their
 		// exclusion, and not when an event comes.
-		if nonblock && s.sh == nil {
+		if s.flags.Load()&fNonblock != 0 && s.sh == nil {
 			return syscall.EINPROGRESS
 		}
 		if err := t.awaitAnswer(s, r); err != nil {
@@ -214,23 +217,26 @@ func (t *Thread) connect(s *Session, ep Endpoint) error {
 		t.enterMQ()
 		s.answered()
 		t.leaveMQ()
-		return t.connectOver(s, r.err, nonblock)
+		return t.connectOver(s, r.err)
 	}
-	c, l, err := a.dial(s.handle, local, ep)
+	c, l, err := a.dial(s.handle, local, ep, s.opt)
 	if err == 0 {
 		s.attach(c, 0)
 		t.post(l.target, EventAccepted)
 	}
-	return t.connectOver(s, err, nonblock)
+	return t.connectOver(s, err)
 }
 
 // connectOver tells of the end of a connect.
-func (t *Thread) connectOver(s *Session, err syscall.Errno, nonblock bool) error {
-	if nonblock {
-		s.err.Store(uint32(err))
+func (t *Thread) connectOver(s *Session, err syscall.Errno) error {
+	flags := s.flags.Load()
+	nonblock := flags&fNonblock != 0
+	if nonblock && err != 0 {
+		s.fail(err)
+		s.others(func(o *Session) { o.fail(err) })
 	}
 	s.spread()
-	if nonblock || s.flags.Load()&fMember != 0 || s.sh != nil {
+	if nonblock || flags&(fMember|fPolled) != 0 || s.sh != nil {
 		t.post(s.self(), EventConnected)
 	}
 	switch {
@@ -240,6 +246,12 @@ func (t *Thread) connectOver(s *Session, err syscall.Errno, nonblock bool) error
 		return err
 	}
 	return nil
+}
+
+// fail notes an error that nobody was told of.
+func (s *Session) fail(err syscall.Errno) {
+	s.err.Store(uint32(err))
+	s.flags.Or(fFailed)
 }
 
 // answered makes the session what the session layer has made of its connect, if
@@ -256,7 +268,7 @@ func (s *Session) answered() {
 	if r.conn != nil {
 		s.connected(r.conn, 0)
 	} else if s.flags.Load()&fNonblock != 0 {
-		s.err.Store(uint32(r.err))
+		s.fail(r.err)
 	}
 	s.flags.And(^uint32(fDialing))
 }
@@ -356,12 +368,11 @@ func (t *Thread) leaveControl(s *Session) {
 }
 
 // newConn makes the connection of two endpoints, for the session target at the
-// first.
-func (a *App) newConn(target Handle, local, remote Endpoint) (*conn, syscall.Errno) {
+// first, with fifos of those sizes.
+func (a *App) newConn(target Handle, local, remote Endpoint, sizes [2]uint32) (*conn, syscall.Errno) {
 	c := &conn{}
-	size := max(a.cfg.RxFifoSize, a.cfg.TxFifoSize)
 	for i := range c.fifos {
-		f, err := fifo.New(a.seg, size, a.order)
+		f, err := fifo.New(a.seg, int(sizes[i]), a.order)
 		if err != nil {
 			if i == 1 {
 				c.fifos[0].Free()

@@ -96,7 +96,7 @@ func TestServiceConnects(t *testing.T) {
 // let.
 func stalled(t *testing.T, timeout time.Duration) (th *Thread, resume func()) {
 	t.Helper()
-	watch(t, t.Name())
+	guard(t, t.Name())
 	a, err := New(Config{SegmentSize: 1 << 20, SessionTimeout: timeout, Wait: Park}, Hooks{})
 	if err != nil {
 		t.Fatal(err)

@@ -9,10 +9,9 @@ import (
 
 // Flags of a session, from the other end of the word.
 const (
-	fServes    = 1 << 31 // a listener that was accepted from, or that a set or a select has asked about
-	fDialing   = 1 << 30 // the session layer has not answered its connect yet
-	fReusePort = 1 << 29 // other workers that say so too may listen at its endpoint
-	fMoved     = 1 << 28 // given away: who waits on it must look for it elsewhere
+	fServes  = 1 << 31 // a listener that was accepted from, or that a set or a select has asked about
+	fDialing = 1 << 30 // the session layer has not answered its connect yet
+	fMoved   = 1 << 29 // given away: who waits on it must look for it elsewhere
 )
 
 // shared is what the sessions have in common that one session has become by
@@ -83,7 +82,7 @@ func (s *Session) owner() *Session {
 
 // spreads are the flags that sessions which share one have alike, as the file
 // description behind two descriptors has them.
-const spreads = fRead | fWrite | fNonblock | fRdShut | fWrShut | fReusePort
+const spreads = fRead | fWrite | fNonblock | fRdShut | fWrShut | fDgram
 
 // spread makes those that share s what s has become.
 func (s *Session) spread() {
@@ -91,8 +90,7 @@ func (s *Session) spread() {
 		return
 	}
 	s.others(func(o *Session) {
-		o.local, o.remote = s.local, s.remote
-		o.err.Store(s.err.Load())
+		o.local, o.remote, o.opt = s.local, s.remote, s.opt
 		switch {
 		case s.conn != nil && o.conn == nil:
 			s.conn.refs.Add(1)
@@ -102,6 +100,9 @@ func (s *Session) spread() {
 			o.state.Store(uint32(StateListen))
 		case s.lsn != nil:
 			o.lsn.backlog.Store(s.lsn.backlog.Load())
+			o.lsn.setFifos(s.opt)
+		case s.dg != nil:
+			o.state.Store(s.state.Load())
 		}
 		f := s.flags.Load() & spreads
 		o.flags.Or(f)
@@ -208,8 +209,9 @@ func (t *Thread) postAll(to Handle, kind Event) {
 // passive is a listener at the same endpoint, for another session, that does
 // not serve yet.
 func (l *listener) passive(target Handle) *listener {
-	o := &listener{ep: l.ep, target: target}
-	o.reuse.Store(l.reuse.Load())
+	o := &listener{ep: l.ep, target: target, v6only: l.v6only, reuse: l.reuse}
+	o.rx.Store(l.rx.Load())
+	o.tx.Store(l.tx.Load())
 	o.backlog.Store(l.backlog.Load())
 	o.stack.Store(listenerClosed)
 	return o
@@ -220,7 +222,7 @@ func (l *listener) passive(target Handle) *listener {
 // be interested, and stops: what would be queued there nobody would accept.
 // Session control: exclusive.
 func (t *Thread) serve(s *Session) {
-	if s.lsn == nil || s.flags.Load()&fServes != 0 {
+	if s.lsn == nil || s.flags.Load()&fServes != 0 && s.lsn.serves() {
 		return
 	}
 	s.flags.Or(fServes)
@@ -228,6 +230,21 @@ func (t *Thread) serve(s *Session) {
 	if o := s.owner(); o != s && o.flags.Load()&fServes == 0 {
 		t.hand(o.lsn, s.lsn)
 	}
+}
+
+// Passive reports whether the session is a listener that does not serve its
+// worker. Any thread.
+func (s *Session) Passive() bool {
+	return State(s.state.Load()) == StateListen && s.dg == nil && !s.lsn.serves()
+}
+
+// Attend makes a passive listener serve, as Accept and EpollCtl do by
+// themselves, for a Poll that is about to look at it. Session control:
+// exclusive.
+func (t *Thread) Attend(s *Session) {
+	s.ctlAudit.Enter("session control", audit.Exclusive)
+	t.serve(s)
+	s.ctlAudit.Leave(audit.Exclusive)
 }
 
 // open makes a listener serve.

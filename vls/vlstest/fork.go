@@ -32,6 +32,9 @@ var forkCases = []testCase{
 	{name: "fork-waits-on-sets", doc: "waits on sets in several processes all hear of a shared session", run: testForkWaits},
 	{name: "fork-records", doc: "an operation on a shared session is exclusive between processes: records stay whole (46)", run: testForkRecords},
 	{name: "fork-attributes", doc: "O_NONBLOCK and shutdown hold for all who share a session", run: testForkAttributes},
+	{name: "fork-datagrams", doc: "processes share a session of datagrams: each one is read once, and both send from one endpoint", run: testForkDatagrams},
+	{name: "fork-datagrams-unbound", doc: "an unbound session of datagrams that one process binds or connects is that for all who share it", run: testForkUnboundDatagrams},
+	{name: "fork-poll", doc: "polling makes an inherited listener serve, however often others were polled before (51)", run: testForkPoll},
 	{name: "fork-grandchild", doc: "a grandchild shares what its grandparent has, when both parents are gone", run: testForkGrandchild},
 	{name: "fork-limit", doc: "a fork too many is ENOMEM and changes nothing", run: testForkLimit,
 		opts: func(o *vls.Options) { o.Config.MaxWorkers = 3 }},
@@ -754,6 +757,121 @@ func testForkAttributes(e *env) {
 	y.eof()
 }
 
+func testForkDatagrams(e *env) {
+	a, o := e.thread(), e.thread()
+	h, err := a.Create(vls.UDP, false)
+	e.ok(err)
+	ep := e.address()
+	e.ok(a.Bind(h, ep))
+	k, err := o.Create(vls.UDP, false)
+	e.ok(err)
+	e.ok(o.Connect(k, ep))
+	e.count(3)(o.Write(k, []byte("one")))
+	e.count(3)(o.Write(k, []byte("two")))
+	e.count(5)(o.Write(k, []byte("three")))
+	b := e.fork(a)
+	want := func(th vls.Thread, s string) (from vls.Endpoint) {
+		e.t.Helper()
+		buf := make([]byte, 20)
+		n, from, err := th.Recvfrom(h, buf, 0)
+		if err != nil || string(buf[:n]) != s {
+			e.fatalf("received %q, %v; want %q", buf[:n], show(err), s)
+		}
+		return from
+	}
+	want(b, "one")
+	peer := want(a, "two")
+	want(b, "three")
+	for _, th := range []vls.Thread{a, b} {
+		e.count(4)(th.Sendto(h, []byte("back"), 0, peer))
+		e.count(4)(o.Read(k, make([]byte, 9)))
+	}
+	// Whoever waits is told.
+	joins := []func(){e.start(func() { want(a, "for one") }), e.start(func() { want(b, "for one") })}
+	e.pause()
+	e.count(7)(o.Write(k, []byte("for one")))
+	e.count(7)(o.Write(k, []byte("for one")))
+	for _, join := range joins {
+		join()
+	}
+	e.exit(a)
+	e.count(2)(o.Write(k, []byte("on")))
+	want(b, "on")
+	e.ok(b.Close(h))
+	e.count(4)(o.Write(k, []byte("lost")))
+	e.want(syscall.ECONNREFUSED, err1(o.Write(k, []byte("lost"))))
+	e.empty(b)
+}
+
+func testForkUnboundDatagrams(e *env) {
+	a, o := e.thread(), e.thread()
+	h, err := a.Create(vls.UDP, false)
+	e.ok(err)
+	b := e.fork(a)
+	k, err := o.Create(vls.UDP, false)
+	e.ok(err)
+	ep := e.address()
+	e.ok(o.Bind(k, ep))
+	buf := make([]byte, 20)
+	e.count(5)(b.Sendto(h, []byte("child"), 0, ep))
+	_, one, err := o.Recvfrom(k, buf, 0)
+	e.ok(err)
+	e.count(6)(a.Sendto(h, []byte("parent"), 0, ep))
+	_, two, err := o.Recvfrom(k, buf, 0)
+	e.ok(err)
+	if one != two {
+		e.fatalf("the child sends from %v, the parent from %v", one, two)
+	}
+	e.ok(a.Connect(h, ep))
+	e.count(5)(b.Write(h, []byte("child")))
+	e.count(5)(o.Read(k, buf))
+	e.want(syscall.EINVAL, err1(b.Sendto(h, []byte("child"), 0, ep)))
+}
+
+func testForkPoll(e *env) {
+	a, o := e.thread(), e.thread()
+	l, ep := e.listen(a, 4)
+	m, em := e.listen(a, 4)
+	b := e.fork(a)
+	poll := func(h vls.Handle, want uint32) {
+		e.t.Helper()
+		fds := []vls.PollFD{{Handle: h, Events: in}}
+		_, err := b.Poll(fds, 0)
+		e.ok(err)
+		if fds[0].Revents != want {
+			e.fatalf("poll says %#x of %#x, want %#x", fds[0].Revents, uint64(h), want)
+		}
+	}
+	poll(l.h, 0)
+	poll(m.h, 0)
+	e.connect(o, ep)
+	poll(l.h, in)
+	l.on(b).accept()
+	// One that came later.
+	c := e.fork(b)
+	n, en := e.listen(b, 4)
+	d := e.fork(b)
+	b, _ = d, c
+	poll(n.h, 0)
+	e.connect(o, en)
+	poll(n.h, in)
+	n.on(d).accept()
+	// Select as well, and while it waits.
+	m.on(d).attrIs(core.GetListen, 1)
+	join := e.start(func() {
+		var set vls.HandleSet
+		set.Add(m.h)
+		e.count(1)(c.Select(&set, nil, nil, -1))
+		m.on(c).accept()
+	})
+	e.pause()
+	e.exit(e.fork(a)) // and yet another comes and goes
+	for range 3 {     // to a, which polls nothing and accepts nothing, goes none
+		e.connect(o, em)
+	}
+	join()
+}
+
 func testForkGrandchild(e *env) {
 	a, o := e.thread(), e.thread()
 	x, y := e.pair(a, o)
@@ -873,18 +991,22 @@ func testForkDiesWaiting(e *env) {
 		c := e.fork(b)
 		mine, yours := e.pair(c, o)
 		_ = mine
+		s, l := e.set(b), e.create(b, false)
+		e.ok(b.Bind(l.h, e.address()))
+		e.ok(b.Listen(l.h, 1))
 		join := e.start(func() {
 			switch i {
 			case 0:
-				_, err := b.Read(x.h, make([]byte, 1))
-				e.want(syscall.ENOTCONN, err)
+				e.waited(err1(b.Read(x.h, make([]byte, 1))))
 			case 1:
-				s := e.set(b)
-				_, err := b.EpollWait(s.h, make([]vls.EpollEvent, 1), -1)
-				e.want(syscall.EBADFD, err)
+				e.want(syscall.EBADFD, err1(b.EpollWait(s.h, make([]vls.EpollEvent, 1), -1)))
 			case 2:
-				l, _ := e.listen(b, 1)
-				e.want(syscall.ENOTCONN, err2(b.Accept(l.h, 0)))
+				e.waited(err2(b.Accept(l.h, 0)))
+			case 3:
+				fds := []vls.PollFD{{Handle: l.h, Events: in}}
+				if n, err := b.Poll(fds, -1); n != 1 || err != nil || fds[0].Revents != core.POLLNVAL {
+					e.fatalf("poll reports %d, %v, %#x; want POLLNVAL", n, show(err), fds[0].Revents)
+				}
 			}
 		})
 		e.pause()
