@@ -22,7 +22,7 @@ import (
 )
 
 // limit is when the watchdog ends a case: hundreds of times what any takes.
-const limit = 10 * time.Second
+const limit = 30 * time.Second
 
 // layout says where a second thread of a case lives.
 type layout string
