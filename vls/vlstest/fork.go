@@ -1091,7 +1091,7 @@ func testForkAmongThreads(e *env) {
 			}
 		}))
 	}
-	for range 20 {
+	for range 100 {
 		b := e.fork(a)
 		e.ok(b.Register())
 		// It has whatever there was at some moment, whole.
