@@ -603,15 +603,19 @@ func TestLitmusLaneHead(t *testing.T) {
 func TestLitmusLanes(t *testing.T) {
 	const (
 		segment = 8 << 20
-		lanes   = 32
+		lanes   = 24 // of some 4 KB each
 	)
 	qs, ns := newQueues(t, segment, fifo.Release), new([litmus.Cells]notes)
 	litmus.Never(t, litmus.Test{
-		Outcomes: []string{"a wrong event", "nothing", "the event"},
+		Outcomes: []string{"a wrong event", "nothing", "the event", "no memory for a lane"},
 		Threads: []func(int){
 			func(c int) {
+				n := &ns[c]
+				n.left.v = 3
 				// From the highest number down: below are lanes that are not there.
-				qs[c].Post(lanes-1-int(ns[c].want), fifo.Event{Kind: 1, Arg: ^ns[c].want})
+				if qs[c].Post(lanes-1-int(n.want), fifo.Event{Kind: 1, Arg: ^n.want}) {
+					n.left.v = 0
+				}
 			},
 			func(c int) {
 				var evs [2]fifo.Event
@@ -632,7 +636,10 @@ func TestLitmusLanes(t *testing.T) {
 			var evs [2]fifo.Event
 			n := &ns[c]
 			came := int(n.right.v)
-			if came == 1 && qs[c].Drain(evs[:]) != 1 {
+			switch {
+			case came == 1 && n.left.v != 0:
+				came = int(n.left.v)
+			case came == 1 && qs[c].Drain(evs[:]) != 1:
 				came = 0 // posted, and cannot be found
 			}
 			if n.want++; n.want == lanes {
