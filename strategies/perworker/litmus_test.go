@@ -86,14 +86,25 @@ func TestLitmusRegister(t *testing.T) {
 			},
 		}
 	}
-	inside := func(data *uint32) (v uint32) {
-		for range 64 {
+	inside := func(data *uint32, looks uint64) (v uint32) {
+		for range looks {
 			v |= atomic.LoadUint32(data)
 		}
 		return v
 	}
+	// An operation is short, or so long that the newcomer, whose membarrier takes
+	// some microseconds, waits for its end.
+	operation := func(first *thread, data *uint32) (v uint32) {
+		if now := hw.Cycles() >> 4; now%2 != 0 {
+			for first.alone.Load() {
+				v |= inside(data, 1)
+			}
+			v |= inside(data, now%(16<<10))
+		}
+		return v | inside(data, 64)
+	}
 	leave := func(first *thread, data *uint32) uint32 {
-		v := inside(data)
+		v := operation(first, data)
 		first.release()
 		return v
 	}
@@ -123,8 +134,9 @@ func TestLitmusRegister(t *testing.T) {
 	})
 	t.Run("left too early", func(t *testing.T) {
 		litmus.Seen(t, test(t, without(hw.HeavyFence), func(first *thread, data *uint32) uint32 {
+			operation(first, data)
 			first.release()
-			return inside(data)
+			return inside(data, 512)
 		}))
 	})
 }
