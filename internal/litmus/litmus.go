@@ -33,7 +33,7 @@ import (
 
 var (
 	rounds = flag.Int("litmus.rounds", 1_000_000, "rounds of a litmus test; a weakened twin gets four times as many")
-	limit  = flag.Duration("litmus.time", 400*time.Millisecond, "end a litmus test after so long, with fewer rounds; a weakened twin gets four times as long")
+	limit  = flag.Duration("litmus.time", 200*time.Millisecond, "end a litmus test after so long, with fewer rounds; a weakened twin gets four times as long")
 	strict = flag.Bool("litmus.strict", false, "fail if a weakened twin was never seen to go wrong")
 )
 
