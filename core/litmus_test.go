@@ -44,6 +44,9 @@ func TestLitmusPool(t *testing.T) {
 					}
 					pools[c].Publish(h)
 					if weak {
+						for range 256 {
+							pools[c].Live(0)
+						}
 						v.handle = h
 					}
 				},

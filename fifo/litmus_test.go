@@ -3,6 +3,7 @@ package fifo_test
 import (
 	"bytes"
 	"encoding/binary"
+	"sync/atomic"
 	"testing"
 
 	"vlsbench/fifo"
@@ -32,7 +33,17 @@ type notes struct {
 // comes while it does.
 const looks = 8
 
-// outcome maps who noticed whom to an index of these.
+// readLong reads data for as long as a message takes, which gives the other
+// thread time: who reads too late is seen to. What it returns is the newest.
+func readLong(data *uint64) (v uint64) {
+	for range 256 {
+		v = atomic.LoadUint64(data)
+	}
+	return v
+}
+
+// meetings are the outcomes of a publish and test: 1 for the flag and 2 for the
+// word, as far as they were seen.
 var meetings = []string{"a wake-up lost", "the flag seen", "the word seen", "both"}
 
 // message is the 8 bytes that carry v.
@@ -152,7 +163,7 @@ func TestLitmusHead(t *testing.T) {
 					}
 					got, _ := f.Dequeue(buf[:])
 					if weak {
-						n.right.v = n.data.v
+						n.right.v = readLong(&n.data.v)
 					}
 					if got != 8 || !bytes.Equal(buf[:], expected(n.want, 8)) {
 						n.right.v = ^uint64(0)
@@ -505,7 +516,7 @@ func TestLitmusBlock(t *testing.T) {
 					f := old[c]
 					f.Free()
 					if weak {
-						n.left.v = n.data.v
+						n.left.v = readLong(&n.data.v)
 					}
 				},
 				func(c int) {
@@ -630,7 +641,7 @@ func TestLitmusLaneHead(t *testing.T) {
 					}
 					got := qs[c].Drain(evs[:])
 					if weak {
-						n.right.v = n.data.v
+						n.right.v = readLong(&n.data.v)
 					}
 					for _, ev := range evs {
 						if got != len(evs) || ev.Arg != n.want {

@@ -222,7 +222,12 @@ func TestLitmusStoreRelAfterLoad(t *testing.T) {
 		litmus.Never(t, test(func(s *cell) { s.b.w = s.x.w; hw.StoreRel32(&s.y.v, 1) }))
 	})
 	t.Run("flag first", func(t *testing.T) {
-		litmus.Seen(t, test(func(s *cell) { hw.StoreRel32(&s.y.v, 1); s.b.w = s.x.w }))
+		litmus.Seen(t, test(func(s *cell) {
+			hw.StoreRel32(&s.y.v, 1)
+			for range 256 { // as a long message takes
+				s.b.w = atomic.LoadUint64(&s.x.w)
+			}
+		}))
 	})
 	t.Run("plain store", func(t *testing.T) {
 		litmus.Rare(t, test(func(s *cell) { s.b.w = s.x.w; storePlain(&s.y.v, 1) }))
