@@ -51,6 +51,9 @@ func TestLitmusRegister(t *testing.T) {
 				func(c int) {
 					th := first[c]
 					single[c].v = 0
+					for range 64 * (c % 8) { // Register has some way to go
+						th.alone.Load()
+					}
 					// It is registered, and so cannot fail.
 					if alone, _ := th.begin(); alone {
 						single[c].v = 1
@@ -95,11 +98,11 @@ func TestLitmusRegister(t *testing.T) {
 	// An operation is short, or so long that the newcomer, whose membarrier takes
 	// some microseconds, waits for its end.
 	operation := func(first *thread, data *uint32) (v uint32) {
-		if now := hw.Cycles() >> 4; now%2 != 0 {
+		if now := hw.Cycles() >> 4; now%8 == 0 {
 			for first.alone.Load() {
 				v |= inside(data, 1)
 			}
-			v |= inside(data, now%(16<<10))
+			v |= inside(data, now>>3%(16<<10))
 		}
 		return v | inside(data, 64)
 	}
