@@ -199,6 +199,39 @@ func TestSpinnersAreLowered(t *testing.T) {
 	}
 }
 
+// Choosing at random, one that spins lets another go first, and is then as
+// likely as any.
+func TestSpinnersYield(t *testing.T) {
+	hangs(t)
+	const work = 6
+	saw := map[int]bool{}
+	for seed := range uint64(200) {
+		n := 0
+		trace := traced(t, plan{seed: seed}, func(r *Run) {
+			r.Go("spinner", func() {
+				for n < work {
+					Spin("look")
+					saw[n] = true
+				}
+			})
+			r.Go("worker", func() {
+				for n < work {
+					n++
+					Point("work")
+				}
+			})
+		})
+		for i := 1; i < len(trace); i++ {
+			if trace[i].Point == "look" && trace[i-1].Point == "look" {
+				t.Fatalf("a spinner goes on before the other: %v", trace)
+			}
+		}
+	}
+	if len(saw) != work {
+		t.Errorf("the spinner saw %v", saw)
+	}
+}
+
 func TestForeignGoroutinesPass(t *testing.T) {
 	hangs(t)
 	passes(t, Options{Schedules: 50}, func(r *Run) {
@@ -305,7 +338,9 @@ func TestTimeouts(t *testing.T) {
 	passes(t, Options{Schedules: 100}, func(r *Run) {
 		done := false
 		r.Go("sleeper", func() {
-			Wait("never", never, time.Second)
+			if Wait("never", never, time.Second) {
+				r.Errorf("not late")
+			}
 			var word uint32
 			FutexWait("never", &word, 0, time.Second)
 			done = true
@@ -343,16 +378,22 @@ func TestFutexNeedsItsWake(t *testing.T) {
 	passes(t, Options{Schedules: 300}, body(true))
 	finds(t, Options{Schedules: 300}, `sleeps in "sleep"`, body(false))
 	// One wake is for one sleeper, and for that word alone.
-	finds(t, Options{Schedules: 300}, "deadlock", func(r *Run) {
-		var word, other uint32
-		for i := range 2 {
-			r.Go(fmt.Sprint("sleeper", i), func() { FutexWait("sleep", &word, 0, -1) })
-		}
-		r.Go("waker", func() {
-			FutexWake("wake", &word, 1)
-			FutexWake("wake other", &other, 9)
+	for range 20 {
+		_, f := search(t, Options{Schedules: 1}, func(r *Run) {
+			var word, other uint32
+			for i := range 2 {
+				r.Go(fmt.Sprint("sleeper", i), func() { FutexWait("sleep", &word, 0, -1) })
+			}
+			r.Go("waker", func() {
+				Wait("both asleep", func() bool { return r.threads[0].state == asleep && r.threads[1].state == asleep }, -1)
+				FutexWake("wake", &word, 1)
+				FutexWake("wake other", &other, 9)
+			})
 		})
-	})
+		if f == nil || strings.Count(f.Reason, `sleeps in "sleep"`) != 1 {
+			t.Fatal(f)
+		}
+	}
 }
 
 func TestEndlessRunsAreFound(t *testing.T) {
@@ -376,7 +417,7 @@ func TestEndlessRunsAreFound(t *testing.T) {
 // A loop that polls without telling ends when it is not the highest any more.
 func TestPCTIsFairInTheEnd(t *testing.T) {
 	hangs(t)
-	passes(t, Options{Schedules: 50, Strategies: []Strategy{PCT(2)}}, func(r *Run) {
+	passes(t, Options{Schedules: 50, Strategies: []Strategy{PCT(1), PCT(2)}}, func(r *Run) {
 		var done bool
 		r.Go("poller", func() {
 			for !done {
@@ -561,12 +602,15 @@ func TestReportListsThePoints(t *testing.T) {
 // up the others, and the failure names it; elsewhere nobody needs it.
 func TestStall(t *testing.T) {
 	hangs(t)
+	var turns map[string]int
 	body := func(r *Run) {
 		var held atomic.Bool
+		turns = map[string]int{}
 		for _, name := range []string{"a", "b"} {
 			r.Go(name, func() {
 				for range 3 {
 					Wait("lock", func() bool { return held.CompareAndSwap(false, true) }, -1)
+					turns[name]++
 					Point("inside")
 					held.Store(false)
 					Point("outside")
@@ -584,6 +628,13 @@ func TestStall(t *testing.T) {
 				finds(t, o, fmt.Sprintf("%s was stopped at %q", v.Thread, "inside"), body)
 			} else if rep := passes(t, o, body); rep.Stalled != rep.Schedules {
 				t.Errorf("%v: %+v", o.Stall, rep)
+			}
+			want := n + 1
+			if v.Point == "lock" {
+				want--
+			}
+			if turns[v.Thread] != want {
+				t.Errorf("%v: %d turns", o.Stall, turns[v.Thread])
 			}
 		}
 	}
