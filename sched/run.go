@@ -238,7 +238,7 @@ func (t *thread) step(name string, s state) {
 		}
 	}
 	if n >= r.bound {
-		r.fail("no end after %d steps: threads look again and again for what never comes, or Options.Steps is too low", n)
+		r.fail("no end after %d steps, Options.Steps: threads look again and again for what never comes? %s", n, r.whoWaits())
 	}
 	next := r.choose(t)
 	if next == t {
