@@ -19,7 +19,15 @@ func (s *Segment) Release(r Ref)          { s.release(r) }
 func (s *Segment) ClassOf(r Ref) uint32   { return s.block(r).class }
 
 // SegmentAt is the segment that already lies in mem, at another address.
-func SegmentAt(mem []byte) *Segment { return &Segment{mem: mem, h: segHeaderAt(mem)} }
+// It is the creator's.
+func SegmentAt(mem []byte) *Segment {
+	s, err := view(mem)
+	if err != nil {
+		panic(err)
+	}
+	s.own = s.slice(0)
+	return s
+}
 
 // StartAt lets a fresh fifo begin at position pos, as if so much had passed.
 func (f *Fifo) StartAt(pos uint32) {

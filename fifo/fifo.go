@@ -86,10 +86,11 @@ func New(s *Segment, size int, ord Order) (Fifo, error) {
 	if size < MinSize || size > MaxSize {
 		return Fifo{}, fmt.Errorf("fifo: size %d: want %d to %d", size, MinSize, MaxSize)
 	}
-	r := s.allocNear(0)
+	r := s.allocNear(0, false)
 	if r == 0 {
 		return Fifo{}, ErrGrow
 	}
+	s.linked(r, r)
 	f := Open(s, r, ord)
 	*f.h = header{size: uint32(size)}
 	f.h.prod.size = uint32(size)
@@ -199,7 +200,8 @@ func (f *Fifo) grow() bool {
 		if e.chunk != 0 {
 			class = min(f.seg.block(e.chunk).class+1, max(classFor(e.size/4), firstClass))
 		}
-		if fresh := f.seg.allocNear(min(class, classFor(e.size))); fresh != 0 {
+		if fresh := f.seg.allocNear(min(class, classFor(e.size)), false); fresh != 0 {
+			f.seg.linked(fresh, f.ref)
 			f.link(fresh)
 			e.owned += e.len
 			return true
