@@ -95,10 +95,12 @@ func TestSegmentLayout(t *testing.T) {
 		part{"what seldom changes", unsafe.Offsetof(h.used), unsafe.Offsetof(h.sweeper) + unsafe.Sizeof(h.sweeper) - unsafe.Offsetof(h.used)},
 		part{"owners", unsafe.Offsetof(h.owner), unsafe.Sizeof(h.owner)})
 	var f shelf
+	var parts []part
+	for i := range f.gen {
+		parts = append(parts, part{"a list", unsafe.Offsetof(f.gen) + uintptr(i)*unsafe.Sizeof(f.gen[0]), unsafe.Sizeof(f.gen[0].head)})
+	}
 	apart(t, "shelf", unsafe.Sizeof(f),
-		part{"even generations", unsafe.Offsetof(f.pair), unsafe.Sizeof(f.pair[0].head)},
-		part{"odd generations", unsafe.Offsetof(f.pair) + unsafe.Sizeof(f.pair[0]), unsafe.Sizeof(f.pair[1].head)},
-		part{"turn", unsafe.Offsetof(f.turn), unsafe.Offsetof(f.fresh) + unsafe.Sizeof(f.fresh) - unsafe.Offsetof(f.turn)})
+		append(parts, part{"turn", unsafe.Offsetof(f.turn), unsafe.Offsetof(f.share) + unsafe.Sizeof(f.share) - unsafe.Offsetof(f.turn)})...)
 	if unsafe.Sizeof(slice{}) != nClasses*unsafe.Sizeof(f) || unsafe.Sizeof(f)%Line != 0 {
 		t.Errorf("a slice has %d bytes, a shelf %d", unsafe.Sizeof(slice{}), unsafe.Sizeof(f))
 	}

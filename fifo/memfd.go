@@ -195,6 +195,10 @@ func AttachMemfd(fd int) (*Segment, error) {
 	if err != nil {
 		return nil, errors.Join(err, unix.Munmap(mem))
 	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err == nil && fs.Type == unix.HUGETLBFS_MAGIC {
+		s.pages = HugePages
+	}
 	s.close = func() error { return unix.Munmap(mem) }
 	return s, nil
 }

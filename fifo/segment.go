@@ -132,11 +132,11 @@ type segHeader struct {
 	owner [MaxOwners]atomic.Uint64 // process id of the owner; 0: nobody
 }
 
-// generations is how many lists a class has in a slice, by age: blocks come
-// back to the youngest; those for streams across cores are taken from the
-// oldest; when that is empty, all grow older by one. That hands out blocks
-// nearly in the order they came back, without a list that has two ends: at
-// least half of what is free comes back between a block's return and its use.
+// generations is how many lists a class has in a slice, by age. Blocks come back
+// to the youngest; those for streams across cores are taken from the oldest.
+// After a share of them was taken, the youngest list is closed and the next one
+// begun. That hands out blocks nearly in the order they came back, without a
+// list that has two ends.
 const generations = 4
 
 // slice is an owner's part of the free blocks: per class lists of blocks, head
@@ -146,21 +146,28 @@ type slice struct {
 	class [nClasses]shelf
 }
 
-// shelf is the lists of one class. The youngest and the oldest lie on different
-// lines: who gives back and who takes from the oldest do not meet.
+// shelf is the lists of one class, a line each: who gives back and who takes
+// from the oldest do not meet.
 type shelf struct {
-	pair [generations / 2]struct {
-		head [2]atomic.Uint64
-		_    [Line - 16]byte
+	gen [generations]struct {
+		head atomic.Uint64
+		_    [Line - 8]byte
 	}
-	turn  atomic.Uint32 // generations are counted from here: the youngest is turn mod 4
+	turn  atomic.Uint32 // number of the oldest list, and how many are younger << 2
 	count atomic.Uint32 // blocks put in circulation by this slice
 	fresh atomic.Uint64 // a list too: blocks of a run that were never handed out
-	_     [Line - 16]byte
+	since uint32        // blocks taken for streams since the youngest list was begun
+	share uint32        // as many begin the next; 0: a generation's of coldBytes
+	_     [Line - 24]byte
 }
 
-func (h *shelf) list(turn uint32) *atomic.Uint64 {
-	return &h.pair[turn%2].head[turn/2%2]
+func (h *shelf) list(i uint32) *atomic.Uint64 { return &h.gen[i%generations].head }
+
+// youngest is the number of the list that blocks come back to, modulo their
+// number.
+func (h *shelf) youngest() uint32 {
+	t := h.turn.Load()
+	return t + t/generations
 }
 
 // block is the header line of everything that is allocated.
@@ -318,7 +325,7 @@ func (s *Segment) Close() error {
 // the whole segment. Lock-free.
 func (s *Segment) alloc(class uint32) Ref {
 	h := &s.own.class[class]
-	if r := s.pop(h.list(h.turn.Load()), class); r != 0 {
+	if r := s.pop(h.list(h.youngest()), class); r != 0 {
 		return r
 	}
 	if r := s.find(class); r != 0 {
@@ -344,24 +351,55 @@ func (s *Segment) oldest(class uint32) Ref {
 	h := &s.own.class[class]
 	if h.count.Load() < coldBytes/classSize(class) && s.mark() < s.lowMark() {
 		if r := s.unused(class); r != 0 {
+			h.age(class)
 			return r
 		}
 	}
-	for range 2 * generations { // more than once round only if others turn it too
+	for range 2 * generations { // less than twice round, unless others turn it too
 		t := h.turn.Load()
-		if r := s.pop(h.list(t+1), class); r != 0 {
-			return r
+		oldest, younger := t%generations, t/generations%generations
+		list := h.list(oldest)
+		if younger > 0 {
+			if r := s.pop(list, class); r != 0 {
+				h.age(class)
+				return r
+			}
+			oldest, younger = (oldest+1)%generations, younger-1
+		} else {
+			if Ref(list.Load()) == 0 {
+				break
+			}
+			// All that is free is of one age: generations are too long.
+			hw.StoreRel32(&h.share, max(h.shareOf(class)/2, 1))
+			younger = 1
 		}
-		age := uint32(1)
-		for age < generations && Ref(h.list(t+1+age).Load()) == 0 {
-			age++
-		}
-		if age == generations {
-			break
-		}
-		h.turn.CompareAndSwap(t, t+age)
+		h.turn.CompareAndSwap(t, younger*generations+oldest)
 	}
 	return 0
+}
+
+// age counts a block taken for a stream. Threads of one owner may lose each
+// other's counts; that makes a generation longer.
+func (h *shelf) age(class uint32) {
+	n, share := atomic.LoadUint32(&h.since)+1, h.shareOf(class)
+	if n >= share {
+		n = 0
+		if t := h.turn.Load(); t/generations%generations < generations-1 {
+			h.turn.CompareAndSwap(t, t+generations)
+		} else {
+			hw.StoreRel32(&h.share, share*2)
+		}
+	}
+	hw.StoreRel32(&h.since, n)
+}
+
+func (h *shelf) shareOf(class uint32) uint32 {
+	most := coldBytes / generations / classSize(class)
+	share := atomic.LoadUint32(&h.share)
+	if share == 0 || share > most {
+		share = most
+	}
+	return max(share, 1)
 }
 
 // allocNear takes a block of a class, or else one that is smaller, though not
@@ -374,7 +412,7 @@ func (s *Segment) allocNear(class uint32, cold bool) Ref {
 		}
 	} else {
 		h := &s.own.class[class]
-		if r := s.pop(h.list(h.turn.Load()), class); r != 0 {
+		if r := s.pop(h.list(h.youngest()), class); r != 0 {
 			return r
 		}
 	}
@@ -414,9 +452,9 @@ func (s *Segment) find(class uint32) Ref {
 // takeFrom takes a block that was in use before from a slice, the youngest first.
 func (s *Segment) takeFrom(from *slice, class uint32) Ref {
 	h := &from.class[class]
-	t := h.turn.Load()
+	young := h.youngest()
 	for age := range uint32(generations) {
-		if r := s.pop(h.list(t-age), class); r != 0 {
+		if r := s.pop(h.list(young-age), class); r != 0 {
 			return r
 		}
 	}
@@ -593,7 +631,7 @@ func (s *Segment) offer(r Ref) (*atomic.Uint64, uint64) {
 	st := stateOf(giving, s.me, genOf(old))
 	hw.StoreRel64(&b.state, st)
 	h := &s.slice(home).class[class]
-	return h.list(h.turn.Load()), st
+	return h.list(h.youngest()), st
 }
 
 // push puts a block, or the chain that begins with first and ends with last, in

@@ -18,6 +18,9 @@ type Swept struct {
 	Left int
 }
 
+// sweepPause is for those who were stopped in the middle of a release.
+var sweepPause = time.Millisecond
+
 // note is a block as a pass over all found it.
 type note struct {
 	r      Ref
@@ -71,7 +74,7 @@ func (s *Segment) sweep(owner int, holds func(owner int, of, chunk Ref) bool) (S
 			break
 		}
 		if !got && i < passes-1 {
-			time.Sleep(time.Millisecond)
+			time.Sleep(sweepPause)
 		}
 	}
 	if owner >= 0 {
@@ -128,11 +131,13 @@ func (s *Segment) pass(owner uint32, holds func(owner int, of, chunk Ref) bool, 
 
 // adopt finishes runs that the owner claimed and did not describe.
 func (s *Segment) adopt(owner uint32, res *Swept) (got bool) {
+	at := s.first
 	for i := range s.maxRuns {
 		d, ok := s.runAt(i)
-		if !ok {
+		if !ok || d.start != at {
 			break
 		}
+		at = d.end()
 		if d.ready || d.owner != owner {
 			continue
 		}
