@@ -93,13 +93,6 @@ var Steps = []struct {
 			}
 		})
 	}},
-	{"sweeping", func(s *Segment, class uint32) {
-		s.h.sweeper.Store(s.me + 1)
-		for g := range uint32(generations) {
-			list := s.slice(0).class[class].list(g)
-			list.Store((list.Load()>>32 + 1) << 32)
-		}
-	}},
 	{"run adopted", func(s *Segment, class uint32) {
 		s.h.sweeper.Store(s.me + 1)
 		s.claimRun(class, 2)

@@ -31,7 +31,7 @@ import (
 //	after describing a run, before the push   giving by the dead, in no list
 //	before divide                             the larger block, taken by the dead
 //	after divide                              the parts, taken by the dead
-//	while sweeping                            loose or giving, in no list
+//	while sweeping                            taken by the dead, or a raw run
 type kind uint64
 
 const (

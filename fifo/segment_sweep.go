@@ -12,9 +12,9 @@ type Swept struct {
 	Blocks int // given back to the segment, in number
 	Bytes  int // and in size, headers included
 	Linked int // blocks that the dead owner took and that stay in fifos and queues
-	// Left is the number of blocks that may be the dead owner's or in the hands of
-	// a living one that was stopped in the middle of giving them back. A later
-	// sweep, or that owner, will tell.
+	// Left is the number of blocks that are either free, or lost with the dead
+	// owner: a living one was stopped in the middle of giving them back, or their
+	// list could not be followed for all the traffic on it. A later sweep will tell.
 	Left int
 }
 
@@ -93,7 +93,7 @@ func (s *Segment) pass(owner uint32, holds func(owner int, of, chunk Ref) bool, 
 	if err != nil {
 		return got, err
 	}
-	s.look(notes)
+	seen := s.look(notes)
 	res.Linked, res.Left = 0, 0
 	for i := range notes {
 		n := &notes[i]
@@ -102,8 +102,8 @@ func (s *Segment) pass(owner uint32, holds func(owner int, of, chunk Ref) bool, 
 		}
 		b := s.block(n.r)
 		switch k, by := kindOf(n.st), ownerOf(n.st); {
-		case k == loose:
-		case k == giving && by != owner:
+		case k == loose && seen[n.class], k == giving && by == owner && seen[n.class]:
+		case k == loose, k == giving:
 			if atomic.LoadUint64(&b.state) == n.st {
 				res.Left++
 			}
@@ -156,51 +156,54 @@ func (s *Segment) adopt(owner uint32, res *Swept) (got bool) {
 	return got
 }
 
-// look marks the notes of blocks that are in lists. It takes each list whole,
-// since one that changes cannot be followed, and puts it back; meanwhile others
-// find it empty.
-func (s *Segment) look(notes []note) {
+// look marks the notes of blocks that are in lists, and reports per class
+// whether it saw all lists to their end.
+func (s *Segment) look(notes []note) (seen [nClasses]bool) {
 	used := s.h.used.Load()
-	for k := range s.owners {
-		if used>>k&1 == 0 {
-			continue
-		}
-		sl := s.slice(k)
-		for c := range uint32(nClasses) {
-			h := &sl.class[c]
-			s.lookAt(&h.fresh, c, notes)
-			for g := range uint32(generations) {
-				s.lookAt(h.list(g), c, notes)
+	for c := range uint32(nClasses) {
+		seen[c] = true
+		for k := range s.owners {
+			if used>>k&1 == 0 {
+				continue
 			}
+			h := &s.slice(k).class[c]
+			ok := s.lookAt(&h.fresh, c, notes)
+			for g := range uint32(generations) {
+				ok = s.lookAt(h.list(g), c, notes) && ok
+			}
+			seen[c] = seen[c] && ok
 		}
 	}
+	return seen
 }
 
-func (s *Segment) lookAt(list *atomic.Uint64, class uint32, notes []note) {
-	old := list.Load()
-	for Ref(old) != 0 && !list.CompareAndSwap(old, (old>>32+1)<<32) {
-		old = list.Load()
-	}
-	first := Ref(old)
-	var last *block
-	for r, n := first, Ref(0); r != 0; n++ {
-		if !s.isBlock(r, class) || n == s.end {
-			s.corruptions.Add(1)
-			break
-		}
-		b := s.block(r)
-		// A block that is younger than the notes has none.
-		if i, ok := slices.BinarySearchFunc(notes, r, func(n note, r Ref) int { return int(n.r) - int(r) }); ok {
-			if notes[i].listed {
-				s.corruptions.Add(1) // in two lists, or the list bites its tail
-				break
+// lookAt goes through a list while others push and pop. A list changes only at
+// its head, and the head's tag counts pops: as long as there were no more than n,
+// the n-th block of the list as it was at first is in it, and its link leads to
+// the next. Otherwise it begins again. False: it was never let through to the
+// end, or the list has none.
+func (s *Segment) lookAt(list *atomic.Uint64, class uint32, notes []note) bool {
+	const tries = 1000
+again:
+	for range tries {
+		head := list.Load()
+		r := Ref(head)
+		for n := uint32(0); r != 0; n++ {
+			if !s.isBlock(r, class) || n == uint32(s.end) {
+				s.corruptions.Add(1)
+				return false
 			}
-			notes[i].listed = true
+			next := Ref(atomic.LoadUint32(&s.block(r).link))
+			if uint32(list.Load()>>32)-uint32(head>>32) > n {
+				continue again
+			}
+			// A block that is younger than the notes has none.
+			if i, ok := slices.BinarySearchFunc(notes, r, func(n note, r Ref) int { return int(n.r) - int(r) }); ok {
+				notes[i].listed = true
+			}
+			r = next
 		}
-		last = b
-		r = Ref(atomic.LoadUint32(&b.link))
+		return true
 	}
-	if last != nil {
-		push(list, first, last)
-	}
+	return false
 }
