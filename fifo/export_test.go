@@ -36,6 +36,12 @@ func (s *Segment) Sweep1(owner int, holds func(owner int, of, chunk Ref) bool) (
 // Mark is how far fresh memory was used up, in bytes.
 func (s *Segment) Mark() int { return int(s.mark()) * Line }
 
+// Head is the word of the youngest list of a class.
+func (s *Segment) Head(class uint32) uint64 {
+	h := &s.own.class[class]
+	return h.list(h.youngest()).Load()
+}
+
 // First is where blocks begin.
 func (s *Segment) First() Ref { return s.first }
 
@@ -158,6 +164,9 @@ func (s *Segment) Scribble(what string, v uint64) {
 		s.runWord(0).Store(v)
 	case "run 1":
 		s.runWord(1).Store(v)
+	case "last run":
+		n, _ := s.last()
+		s.runWord(n - 1).Store(v)
 	case "class":
 		s.block(s.first).class = uint32(v)
 	case "state":
@@ -188,7 +197,7 @@ func (s *Segment) Words() []int {
 	for k := range s.owners {
 		for c := range uintptr(nClasses) {
 			sh := int(s.slices + uintptr(k)*sliceSize + c*sliceSize/nClasses)
-			for _, off := range []int{0, Line, 2 * Line, 3 * Line, 4 * Line, 4*Line + 4, 4*Line + 8, 4*Line + 16} {
+			for _, off := range []int{0, Line, 2 * Line, 3 * Line, 4 * Line, 5 * Line, 5*Line + 8, 5*Line + 16} {
 				at = append(at, sh+off)
 			}
 		}

@@ -100,7 +100,8 @@ func TestSegmentLayout(t *testing.T) {
 		parts = append(parts, part{"a list", unsafe.Offsetof(f.gen) + uintptr(i)*unsafe.Sizeof(f.gen[0]), unsafe.Sizeof(f.gen[0].head)})
 	}
 	apart(t, "shelf", unsafe.Sizeof(f),
-		append(parts, part{"turn", unsafe.Offsetof(f.turn), unsafe.Offsetof(f.share) + unsafe.Sizeof(f.share) - unsafe.Offsetof(f.turn)})...)
+		append(parts, part{"turn", unsafe.Offsetof(f.turn), unsafe.Sizeof(f.turn)},
+			part{"the owner's", unsafe.Offsetof(f.fresh), unsafe.Offsetof(f.share) + unsafe.Sizeof(f.share) - unsafe.Offsetof(f.fresh)})...)
 	if unsafe.Sizeof(slice{}) != nClasses*unsafe.Sizeof(f) || unsafe.Sizeof(f)%Line != 0 {
 		t.Errorf("a slice has %d bytes, a shelf %d", unsafe.Sizeof(slice{}), unsafe.Sizeof(f))
 	}

@@ -147,15 +147,18 @@ type slice struct {
 }
 
 // shelf is the lists of one class, a line each: who gives back and who takes
-// from the oldest do not meet.
+// from the oldest do not meet. Who gives back reads turn, too, which changes
+// once in a generation; the last line is the owner's.
 type shelf struct {
 	gen [generations]struct {
 		head atomic.Uint64
 		_    [Line - 8]byte
 	}
-	turn  atomic.Uint32 // number of the oldest list, and how many are younger << 2
-	count atomic.Uint32 // blocks put in circulation by this slice
+	turn atomic.Uint32 // number of the oldest list, and how many are younger << 2
+	_    [Line - 4]byte
+
 	fresh atomic.Uint64 // a list too: blocks of a run that were never handed out
+	count atomic.Uint32 // blocks put in circulation by this slice
 	since uint32        // blocks taken for streams since the youngest list was begun
 	share uint32        // as many begin the next; 0: a generation's of coldBytes
 	_     [Line - 24]byte

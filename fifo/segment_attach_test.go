@@ -147,16 +147,24 @@ func TestScribbledLater(t *testing.T) {
 	fifo.SetSweepPause(0)
 	defer fifo.SetSweepPause(time.Millisecond)
 	end := uint64(imageSize / fifo.Line)
-	for _, what := range []string{"owners in use", "sweeper", "number of runs", "run 0", "run 1", "class", "state", "link", "head", "oldest", "reserve"} {
-		for _, v := range []uint64{0, 1, 5, end - 1, end, 1<<32 - 1, 1 << 63, 1<<64 - 1} {
-			mem := fifo.AlignedBytes(imageSize)
+	mem := guarded(t, imageSize)
+	values := []uint64{
+		0, 1, 5, end - 1, end, 1<<32 - 1, 1 << 63, 1<<64 - 1,
+		(1<<32-1)<<32 | 1<<12 | 2<<6, // a run far out
+		(end+8)<<32 | 1<<12 | 2<<6,   // and one just beyond the end
+		(1<<32-1)<<32 | 1<<12 | 1<<6,
+		uint64(fifo.MinSegment/fifo.Line)<<32 | 1<<12 | 1<<6, // a raw one, of the creator's
+	}
+	for _, what := range []string{
+		"owners in use", "sweeper", "number of runs", "run 0", "run 1", "last run", "class", "state", "link", "head", "oldest", "reserve",
+	} {
+		for _, v := range values {
 			s := image(t, mem)
 			s.Scribble(what, v)
 			exercise(s)
 		}
 	}
 	// A list that bites its tail.
-	mem := fifo.AlignedBytes(imageSize)
 	s := image(t, mem)
 	r := s.Alloc(0)
 	s.Release(r)

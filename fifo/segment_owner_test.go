@@ -133,6 +133,13 @@ func TestOwnerNumbers(t *testing.T) {
 	if v := join(t, s); v.Owner() != 3 {
 		t.Errorf("owner %d, want 3, which is free again", v.Owner())
 	}
+	// What one who left has free is not lost when another gets its number.
+	views[5].Release(views[5].Alloc(3))
+	views[5].Close()
+	if v := join(t, s); v.Owner() != 5 {
+		t.Errorf("owner %d, want 5, which is free again", v.Owner())
+	}
+	allOnce(t, s, r)
 	if got := fifo.MinSegment; heap(t, got).MaxOwners() != 1 || heap(t, 64<<20).MaxOwners() != fifo.MaxOwners {
 		t.Errorf("a segment of %d bytes has %d owners, one of 64 MB %d", got, heap(t, got).MaxOwners(), heap(t, 64<<20).MaxOwners())
 	}
@@ -244,6 +251,7 @@ func TestStealAndPart(t *testing.T) {
 	// The whole of it can be had in small blocks, by the one it is not home of.
 	clear(lines)
 	got := 0
+	var smalls []fifo.Ref
 	for {
 		r := b.Alloc(0)
 		if r == 0 {
@@ -253,6 +261,7 @@ func TestStealAndPart(t *testing.T) {
 			t.Fatalf("block %d is not part of %d, the only one that is free", r, largest)
 		}
 		mark(t, lines, r, 0)
+		smalls = append(smalls, r)
 		got += blockBytes(0)
 	}
 	// Less a header for each block that was parted and what is no block's end.
@@ -262,9 +271,12 @@ func TestStealAndPart(t *testing.T) {
 	for _, r := range all[1:] {
 		b.Release(r)
 	}
-	if r := b.AllocNear(fifo.NClasses-1, false); r == 0 {
+	r := b.AllocNear(fifo.NClasses-1, false)
+	if r == 0 {
 		t.Error("all came back, and there is nothing to be had")
 	}
+	b.Release(r)
+	allOnce(t, a, smalls...)
 }
 
 // allocNear prefers smaller blocks that are free to breaking larger ones.
@@ -329,6 +341,22 @@ func TestCold(t *testing.T) {
 			if got := s.Alloc(class); got != in[0] {
 				t.Errorf("class %d: %d was given back last, and %d handed out hot", class, in[0], got)
 			}
+		}
+	}
+	// Where little of it is free, that is handed out by age too, after some time.
+	s = heap(t, 32<<20)
+	const window, free = fifo.ColdBytes / fifo.MinChunk, 16
+	last := map[fifo.Ref]int{}
+	var in []fifo.Ref
+	for i := range 4 * window {
+		r := s.AllocCold(1)
+		if at, again := last[r]; again && i > 2*window && i-at < free/4 {
+			t.Fatalf("block %d was given back %d allocations ago, of %d that are free", r, i-at, free)
+		}
+		if in = append(in, r); len(in) > window-free {
+			last[in[0]] = i
+			s.Release(in[0])
+			in = in[1:]
 		}
 	}
 	small := heap(t, 1<<20)
@@ -449,7 +477,7 @@ func TestPreallocate(t *testing.T) {
 		t.Fatal(err)
 	}
 	class := fifo.ClassFor(9000)
-	if c := s.Usage().Classes[class]; c.Fresh+c.Free != 20 || c.Taken != 0 {
+	if c := s.Usage().Classes[class]; c.Fresh != 19 || c.Free != 1 || c.Taken != 0 {
 		t.Errorf("20 chunks: %+v", c)
 	}
 	before := s.Mark()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vlsbench/fifo"
+	"vlsbench/hw"
 )
 
 // stocked is a segment whose creator has free blocks of a few sizes, and the
@@ -242,4 +243,54 @@ func TestSweepWhileOthersGoOn(t *testing.T) {
 		t.Errorf("all is quiet, and %+v, %v", res, err)
 	}
 	allOnce(t, s)
+}
+
+// Blocks that move from list to list, from the oldest to the youngest, are not
+// taken for lost while the sweeper looks.
+func TestSweepWhileBlocksMove(t *testing.T) {
+	threads(t, 3)
+	s := heap(t, 1<<20)
+	var stop atomic.Bool
+	var rounds atomic.Int64
+	watchdog(t, func() string { return fmt.Sprintf("%d rounds", rounds.Load()) })
+	var stock []fifo.Ref
+	for range 200 {
+		stock = append(stock, s.AllocCold(0))
+	}
+	for _, r := range stock {
+		s.Release(r)
+	}
+	marks := make([]atomic.Int32, s.Size()/fifo.Line)
+	var wg sync.WaitGroup
+	for id := range int32(2) {
+		id++
+		wg.Go(func() {
+			for !stop.Load() {
+				rounds.Add(1)
+				r := s.AllocCold(0)
+				if r == 0 || !marks[r].CompareAndSwap(0, id) {
+					t.Errorf("thread %d was handed block %d, which is %d's", id, r, marks[r].Load())
+					stop.Store(true)
+					return
+				}
+				marks[r].Store(0)
+				s.Release(r)
+				for range 20 { // a chunk's worth of stream
+					hw.Pause()
+				}
+			}
+		})
+	}
+	sweeper := join(t, s)
+	for range scaled(3000) {
+		if _, err := sweeper.Sweep(-1); err != nil || stop.Load() {
+			t.Error(err)
+			break
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
+	if !t.Failed() {
+		allOnce(t, s)
+	}
 }
