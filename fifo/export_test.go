@@ -106,9 +106,11 @@ var Steps = []struct {
 }
 
 // unhook takes the first block of the creator's youngest list and does not claim
-// it.
-func (s *Segment) unhook(class uint32) {
-	h := &s.slice(0).class[class]
+// it, UnhookOf that of another's.
+func (s *Segment) unhook(class uint32) { s.UnhookOf(0, class) }
+
+func (s *Segment) UnhookOf(owner int, class uint32) {
+	h := &s.slice(uint32(owner)).class[class]
 	for age := range uint32(generations) {
 		list := h.list(h.youngest() - age)
 		if old := list.Load(); Ref(old) != 0 {

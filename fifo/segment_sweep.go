@@ -97,10 +97,13 @@ func (s *Segment) pass(owner uint32, holds func(owner int, of, chunk Ref) bool, 
 	res.Linked, res.Left = 0, 0
 	for i := range notes {
 		n := &notes[i]
+		b := s.block(n.r)
 		if n.listed {
+			if kindOf(n.st) == giving && ownerOf(n.st) == owner {
+				s.settle(b, n.st) // or it would bear the mark of who has the number next
+			}
 			continue
 		}
-		b := s.block(n.r)
 		switch k, by := kindOf(n.st), ownerOf(n.st); {
 		case k == loose && seen[n.class], k == giving && by == owner && seen[n.class]:
 		case k == loose, k == giving:

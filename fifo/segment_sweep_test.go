@@ -99,6 +99,27 @@ func TestSweepLinked(t *testing.T) {
 	allOnce(t, s)
 }
 
+// What the dead had given back but for the last step is not taken for that of
+// who has its number next.
+func TestSweepSettles(t *testing.T) {
+	fifo.SetSweepPause(0)
+	defer fifo.SetSweepPause(time.Millisecond)
+	s, dying := stocked(t)
+	r := dying.Alloc(3)
+	dying.HalfRelease(r)
+	if _, err := s.Sweep(dying.Owner()); err != nil {
+		t.Fatal(err)
+	}
+	next, third := join(t, s), join(t, s)
+	if next.Owner() != dying.Owner() {
+		t.Fatalf("owner %d, want %d", next.Owner(), dying.Owner())
+	}
+	third.UnhookOf(next.Owner(), 3)
+	if res, err := s.Sweep(third.Owner()); err != nil || res.Left != 0 || res.Blocks != 1 {
+		t.Errorf("%+v, %v: want block %d", res, err, r)
+	}
+}
+
 // A block that a living owner is just giving back may be the dead one's, too.
 // It is left alone until that owner has done.
 func TestSweepLeavesDoubtful(t *testing.T) {
