@@ -400,7 +400,7 @@ func TestLitmusDoze(t *testing.T) {
 					th.enterMQ()
 					th.join(a)
 					a.rx.UnsetEvent()
-					if doze(th, func() bool { return a.ready(waitRead, 1) }) {
+					if doze(th, func() bool { return th.ready(a, waitRead, 1) }) {
 						seen[c].v = 2
 					}
 					th.part()
