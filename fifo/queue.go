@@ -70,11 +70,11 @@ type lane struct {
 		_    [Line - 12]byte
 	}
 	head uint32 // published by the consumer, once a drained batch
-	_    [Line - 4]byte
 	// waiting is 1 while the producer sleeps for room or is about to; also its
-	// futex.
+	// futex. The consumer looks at it whenever it has stored the head, hence on
+	// that line; who sets it goes on to look at the head.
 	waiting atomic.Uint32
-	_       [Line - 4]byte
+	_       [Line - 8]byte
 	// slots follow
 }
 
@@ -447,7 +447,16 @@ func (q *Queue) Drain(evs []Event) int {
 			pos++
 		}
 		if pos != head {
-			q.free(l, pos)
+			// Not in a function of its own: where that was called, a round
+			// trip took 60 ns more and a stream twice the time.
+			if q.seq {
+				atomic.StoreUint32(&l.head, pos)
+			} else {
+				hw.StoreRel32(&l.head, pos)
+			}
+			if l.waiting.Load() != 0 {
+				wakeProducer(l)
+			}
 		}
 		if got == len(evs) {
 			break
@@ -457,14 +466,5 @@ func (q *Queue) Drain(evs []Event) int {
 	return got
 }
 
-// free gives a lane's slots before pos back to its producer.
-func (q *Queue) free(l *lane, pos uint32) {
-	if q.seq {
-		atomic.StoreUint32(&l.head, pos)
-	} else {
-		hw.StoreRel32(&l.head, pos)
-	}
-	if l.waiting.Load() != 0 {
-		hw.FutexClearWake(futex(&l.waiting), onFutex)
-	}
-}
+// wakeProducer wakes a producer that waits for room.
+func wakeProducer(l *lane) { hw.FutexClearWake(futex(&l.waiting), onFutex) }
