@@ -52,7 +52,7 @@ var ErrTimeout = fmt.Errorf("fifo: %w", syscall.ETIMEDOUT)
 // nothing behind.
 func (q *Queue) PostWait(producer int, ev Event, mode WaitMode, timeout time.Duration) error {
 	if mode > Park {
-		return fmt.Errorf("fifo: a producer cannot wait by mode %d: want Spin, Adaptive or Park", mode)
+		return fmt.Errorf("fifo: wait mode %d of a producer: want Spin, Adaptive or Park", mode)
 	}
 	if q.Post(producer, ev) {
 		return nil
@@ -81,9 +81,9 @@ func (q *Queue) Wait(mode WaitMode, timeout time.Duration) error {
 	w := waiter{word: &q.h.asleep, arms: &q.h.cons.arms, bits: onFutex}
 	switch {
 	case mode > Eventfd:
-		return fmt.Errorf("fifo: no wait mode %d: want Spin, Adaptive, Park or Eventfd", mode)
+		return fmt.Errorf("fifo: wait mode %d: want Spin, Adaptive, Park or Eventfd", mode)
 	case mode == Eventfd && q.fd < 0:
-		return fmt.Errorf("fifo: the queue has no eventfd to wait on: want SetEventfd first")
+		return fmt.Errorf("fifo: wait mode %d (Eventfd) on a queue without an eventfd: want SetEventfd first", mode)
 	case mode == Eventfd:
 		w.bits, w.fd = onEventfd, q.fd
 	}
