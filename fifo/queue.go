@@ -279,6 +279,9 @@ func (q *Queue) known(producer int) (*lane, error) {
 	if !q.seg.holds(r, laneSize(q.len)) {
 		return nil, fmt.Errorf("%w: lane %d: reference %d, a segment of %d lines", ErrQueueCorrupt, producer, r, q.seg.Size()/Line)
 	}
+	if class := q.seg.block(r).class; class != q.class {
+		return nil, fmt.Errorf("%w: lane %d: a block of class %d, want %d", ErrQueueCorrupt, producer, class, q.class)
+	}
 	l := q.seg.lane(r)
 	if tag := l.prod.tag; tag != laneTag^uint32(producer) {
 		return nil, fmt.Errorf("%w: lane %d: tag %#x, want %#x", ErrQueueCorrupt, producer, tag, laneTag^uint32(producer))

@@ -126,9 +126,3 @@ func (q *Queue) Waiting(producer int) bool {
 	l, _ := q.known(producer)
 	return l != nil && l.waiting.Load() != 0
 }
-
-// Look reads a lane's words as Pending does, to keep its lines at hand.
-func (q *Queue) Room(producer int) uint32 {
-	l, _ := q.known(producer)
-	return q.len - (l.prod.tail - l.head)
-}
