@@ -127,7 +127,6 @@ func TestQueueKilledProducer(t *testing.T) {
 	}
 	mem := os.NewFile(uintptr(memfd), "memfd")
 	defer mem.Close()
-	defer s.Close()
 
 	var q *fifo.Queue
 	var total atomic.Uint64
@@ -227,6 +226,10 @@ func TestQueueKilledProducer(t *testing.T) {
 		if seen[own] != sent[own] {
 			t.Fatalf("round %d: the survivor posted %d, drained %d", round, sent[own], seen[own])
 		}
+	}
+	q.Free()
+	if err := s.Close(); err != nil { // not where the survivor may still post
+		t.Error(err)
 	}
 	t.Logf("%d kills: %d before a first event, %d of one that had resumed; %d events", kills, silent, resumed, total.Load())
 }
