@@ -12,7 +12,7 @@ import (
 // With -soak the tests that repeat a meeting of two threads or two processes
 // run for as long as their claim needs, rather than for about a second each:
 //
-//	go test ./fifo -run Soak -v -timeout 2h -soak
+//	go test ./fifo -run 'LosesNoWakeup|AllSidesSleep|KilledProducer' -timeout 2h -soak
 
 var soak = flag.Bool("soak", false, "run the tests that hand over or kill for as long as their claim needs")
 
