@@ -64,8 +64,7 @@ func (l *Bravo) RLock(slot int) {
 // rlockSlow looks again for a while, since writers are short and to be parked is
 // not (30 µs on a locked thread), and then waits on mu.
 func (l *Bravo) rlockSlow(line *bravoLine) {
-	for b := (backoff{}); b.looks < spinLooks; {
-		b.wait()
+	for b := (backoff{}); b.spin(b.longer()); {
 		if l.enter(line) {
 			return
 		}
@@ -116,9 +115,8 @@ func (l *Bravo) Lock() {
 	l.mu.Lock()
 	l.flag.Store(1)
 	for i := range l.lines {
-		var b backoff
-		for l.lines[i].readers.Load() != 0 {
-			b.wait()
+		for b := (backoff{}); l.lines[i].readers.Load() != 0; {
+			b.wait(b.longer())
 		}
 	}
 }

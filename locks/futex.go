@@ -25,7 +25,7 @@ func (l *Futex) Lock() {
 }
 
 func (l *Futex) lockSlow() {
-	for b := (backoff{}); b.spin(); {
+	for b := (backoff{}); b.spin(b.longer()); {
 		if l.TryLock() {
 			return
 		}

@@ -1,0 +1,111 @@
+package locks
+
+import (
+	"sync/atomic"
+
+	"vlsbench/hw"
+)
+
+// MCS is the queue lock of Mellor-Crummey and Scott (1991): first come, first
+// served, and each waits on a line of its own, which only who unlocks writes,
+// once. After some microseconds it sleeps, and is woken when it is its turn.
+//
+// Its node is not the caller's to bring, as in K42: only who waits has one, from
+// those that all locks share, and gives it back on getting in. The holder has
+// none, and so anybody may unlock, and what meets nobody is two locked
+// instructions. A 1025th thread that waits looks again and again until there is
+// a node, and has no place in the order till then.
+//
+// Between taking its place and linking itself to the one before, a thread must
+// not be stopped for long: who unlocks waits for the link. The zero value is
+// unlocked.
+type MCS struct {
+	tail uint32 // 0: free; held: and nobody waits; else the node of who came last
+	next uint32 // the node of who is next, written by the holder and by that one
+	_    [hw.FalseSharing - 8]byte
+}
+
+const held = 1
+
+// Lock implements [Lock].
+func (l *MCS) Lock() {
+	if !atomic.CompareAndSwapUint32(&l.tail, 0, held) {
+		l.lockSlow()
+	}
+}
+
+func (l *MCS) lockSlow() {
+	var id uint32
+	for b := (backoff{}); ; {
+		last := atomic.LoadUint32(&l.tail)
+		switch {
+		case last == 0:
+			if atomic.CompareAndSwapUint32(&l.tail, 0, held) {
+				if id != 0 {
+					giveNode(id)
+				}
+				return
+			}
+		case id == 0:
+			if id = takeNode(); id == 0 {
+				b.wait(b.longer())
+			}
+		case atomic.CompareAndSwapUint32(&l.tail, last, id):
+			l.queue(last, id)
+			return
+		}
+	}
+}
+
+// queue waits behind last and moves on from the node to the lock itself.
+func (l *MCS) queue(last, id uint32) {
+	n := nodeOf(id)
+	if last == held {
+		hw.StoreRel32(&l.next, id)
+	} else {
+		hw.StoreRel32(&nodeOf(last).next, id)
+	}
+	awaitGrant(&n.state)
+	next := atomic.LoadUint32(&n.next)
+	if next == 0 {
+		// It must be 0 before anybody can link to the lock.
+		hw.StoreRel32(&l.next, 0)
+		if atomic.CompareAndSwapUint32(&l.tail, id, held) {
+			giveNode(id)
+			return
+		}
+		next = link(&n.next)
+	}
+	hw.StoreRel32(&l.next, next)
+	giveNode(id)
+}
+
+// link waits for who has taken its place and is about to say where.
+func link(next *uint32) uint32 {
+	for b := (backoff{}); ; {
+		if id := atomic.LoadUint32(next); id != 0 {
+			return id
+		}
+		b.wait(b.longer())
+	}
+}
+
+// Unlock implements [Lock].
+func (l *MCS) Unlock() {
+	next := atomic.LoadUint32(&l.next)
+	if next == 0 {
+		if atomic.CompareAndSwapUint32(&l.tail, held, 0) {
+			return
+		}
+		if atomic.LoadUint32(&l.tail) == 0 {
+			panic("locks: Unlock of an MCS that is not locked")
+		}
+		next = link(&l.next)
+	}
+	grant(&nodeOf(next).state)
+}
+
+// TryLock implements [Lock].
+func (l *MCS) TryLock() bool {
+	return atomic.LoadUint32(&l.tail) == 0 && atomic.CompareAndSwapUint32(&l.tail, 0, held)
+}
