@@ -42,6 +42,20 @@
 // A fifo of 64 KB so moves on through some megabytes of its segment, which all
 // fifos of an owner share, and owns no more of it than it holds.
 //
+// # Segment
+//
+// Each owner of a segment, a worker or a process, has a [Segment] of its own
+// ([Segment.Join], [Attach]) and a slice of the free blocks; what it took comes
+// back to its slice. Taking a block is two locked instructions, giving it back
+// two, on the block's line and on a list's. Blocks are parted when small ones
+// run short, and never merge. Exhausted is what has nothing left in any slice.
+//
+// Each block bears the mark of who has it, so that when an owner is killed,
+// wherever, another can [Segment.Sweep] what it had under way, while the rest go
+// on. Attaching checks all that is read from shared memory, and what is read
+// later is bounded: a hostile peer can spoil what is in the segment, but not
+// lead anyone out of it.
+//
 // # Waking
 //
 // A producer publishes its index with a release store and then tests a flag

@@ -106,6 +106,16 @@ func heap(t testing.TB, size int) *fifo.Segment {
 	return s
 }
 
+// join is another owner's view.
+func join(t testing.TB, s *fifo.Segment) *fifo.Segment {
+	t.Helper()
+	v, err := s.Join()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
 // create is a fifo, and it must be possible.
 func create(t testing.TB, s *fifo.Segment, size int, ord fifo.Order) fifo.Fifo {
 	t.Helper()

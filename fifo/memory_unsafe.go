@@ -1,15 +1,22 @@
 package fifo
 
-import "unsafe"
+import (
+	"sync/atomic"
+	"unsafe"
+)
 
 // This file holds every conversion between bytes of a segment and the
 // structures that lie in it. All of them are bounded by how blocks are handed
-// out: a Ref comes from alloc, a block has classSize bytes behind its header.
+// out: a Ref comes from alloc, or was checked; a block has classSize bytes
+// behind its header; owners and runs are fewer than the geometry says.
 
 // address is where a segment is mapped here.
 type address = unsafe.Pointer
 
-const segHeaderSize = unsafe.Sizeof(segHeader{})
+const (
+	segHeaderSize = unsafe.Sizeof(segHeader{})
+	sliceSize     = unsafe.Sizeof(slice{})
+)
 
 func segHeaderAt(mem []byte) *segHeader {
 	return (*segHeader)(unsafe.Pointer(unsafe.SliceData(mem)))
@@ -27,6 +34,16 @@ func alignedBytes(n int) []byte {
 		off = int(Line - r)
 	}
 	return b[off : off+n : off+n]
+}
+
+// slice is the free blocks of an owner, whose number is below s.owners.
+func (s *Segment) slice(owner uint32) *slice {
+	return (*slice)(unsafe.Add(s.base, s.slices+uintptr(owner)*sliceSize))
+}
+
+// runWord is the i-th entry of the table of runs, i below s.maxRuns.
+func (s *Segment) runWord(i uint32) *atomic.Uint64 {
+	return (*atomic.Uint64)(unsafe.Add(s.base, s.runs+uintptr(i)*8))
 }
 
 func (s *Segment) at(r Ref) address {

@@ -81,6 +81,7 @@ func NewQueue(s *Segment, events int, ord Order) (*Queue, error) {
 	if r == 0 {
 		return nil, ErrGrow
 	}
+	s.linked(r, r)
 	q := &Queue{
 		seg: s, h: s.queueHeader(r), len: uint32(events), seq: ord == SeqCst,
 		class: classFor(uint32(events)*uint32(slotSize) + uint32(laneHeaderSize)),
@@ -98,6 +99,7 @@ func (q *Queue) lane(producer int) *lane {
 	if r == 0 {
 		return nil
 	}
+	q.seg.linked(r, r)
 	l := q.seg.lane(r)
 	*l = lane{}
 	for i := range q.len {
