@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // CLH is the queue lock of Craig and of Landin and Hagersten (1993): first come,
@@ -45,14 +46,16 @@ func (l *CLH) Lock() {
 
 func (l *CLH) lockSlow() {
 	id := takeNode()
-	for b := (backoff{}); id == 0; id = takeNode() {
+	for b := (backoff{what: "clh: no node"}); id == 0; id = takeNode() {
 		b.wait(b.longer())
 		if l.TryLock() {
 			return
 		}
 	}
 	if before := atomic.SwapUint32(&l.tail, id); before != 0 {
-		awaitGrant(l.state(before))
+		sched.Point("clh: place taken")
+		awaitGrant("clh: turn of another", l.state(before))
+		sched.Point("clh: granted, and the word not yet free")
 		// Nobody else can wait for it: it is free for use again.
 		if before == own {
 			hw.StoreRel32(&l.word, waiting)
@@ -70,9 +73,10 @@ func (l *CLH) Unlock() {
 		panic("locks: Unlock of a CLH that is not locked")
 	}
 	l.holder = 0
+	sched.Point("clh: before the release")
 	switch {
 	case !atomic.CompareAndSwapUint32(&l.tail, id, 0):
-		grant(l.state(id))
+		grant("clh: grant", l.state(id))
 	case id != own:
 		giveNode(id)
 	}
@@ -80,9 +84,13 @@ func (l *CLH) Unlock() {
 
 // TryLock implements [Lock].
 func (l *CLH) TryLock() bool {
-	if atomic.LoadUint32(&l.tail) == 0 && atomic.CompareAndSwapUint32(&l.tail, 0, own) {
-		l.holder = own
-		return true
+	if atomic.LoadUint32(&l.tail) != 0 {
+		return false
 	}
-	return false
+	sched.Point("clh: between the look and the swap")
+	if !atomic.CompareAndSwapUint32(&l.tail, 0, own) {
+		return false
+	}
+	l.holder = own
+	return true
 }

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // MCS is the queue lock of Mellor-Crummey and Scott (1991): first come, first
@@ -29,6 +30,7 @@ const held = 1
 
 // Lock implements [Lock].
 func (l *MCS) Lock() {
+	sched.Point("mcs: before the swap")
 	if !atomic.CompareAndSwapUint32(&l.tail, 0, held) {
 		l.lockSlow()
 	}
@@ -36,8 +38,9 @@ func (l *MCS) Lock() {
 
 func (l *MCS) lockSlow() {
 	var id uint32
-	for b := (backoff{}); ; {
+	for b := (backoff{what: "mcs: no node"}); ; {
 		last := atomic.LoadUint32(&l.tail)
+		sched.Point("mcs: between the look and the swap")
 		switch {
 		case last == 0:
 			if atomic.CompareAndSwapUint32(&l.tail, 0, held) {
@@ -60,16 +63,19 @@ func (l *MCS) lockSlow() {
 // queue waits behind last and moves on from the node to the lock itself.
 func (l *MCS) queue(last, id uint32) {
 	n := nodeOf(id)
+	sched.Point("mcs: between place and link")
 	if last == held {
 		hw.StoreRel32(&l.next, id)
 	} else {
 		hw.StoreRel32(&nodeOf(last).next, id)
 	}
-	awaitGrant(&n.state)
+	awaitGrant("mcs: turn of another", &n.state)
 	next := atomic.LoadUint32(&n.next)
+	sched.Point("mcs: granted, and not yet off the node")
 	if next == 0 {
 		// It must be 0 before anybody can link to the lock.
 		hw.StoreRel32(&l.next, 0)
+		sched.Point("mcs: nobody behind, before the swap")
 		if atomic.CompareAndSwapUint32(&l.tail, id, held) {
 			giveNode(id)
 			return
@@ -82,7 +88,7 @@ func (l *MCS) queue(last, id uint32) {
 
 // link waits for who has taken its place and is about to say where.
 func link(next *uint32) uint32 {
-	for b := (backoff{}); ; {
+	for b := (backoff{what: "mcs: no link yet"}); ; {
 		if id := atomic.LoadUint32(next); id != 0 {
 			return id
 		}
@@ -93,6 +99,7 @@ func link(next *uint32) uint32 {
 // Unlock implements [Lock].
 func (l *MCS) Unlock() {
 	next := atomic.LoadUint32(&l.next)
+	sched.Point("mcs: unlock, after the look at next")
 	if next == 0 {
 		if atomic.CompareAndSwapUint32(&l.tail, held, 0) {
 			return
@@ -102,10 +109,14 @@ func (l *MCS) Unlock() {
 		}
 		next = link(&l.next)
 	}
-	grant(&nodeOf(next).state)
+	grant("mcs: grant", &nodeOf(next).state)
 }
 
 // TryLock implements [Lock].
 func (l *MCS) TryLock() bool {
-	return atomic.LoadUint32(&l.tail) == 0 && atomic.CompareAndSwapUint32(&l.tail, 0, held)
+	if atomic.LoadUint32(&l.tail) != 0 {
+		return false
+	}
+	sched.Point("mcs: between the look and the swap")
+	return atomic.CompareAndSwapUint32(&l.tail, 0, held)
 }

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // Lock excludes. The package's comment says what all of them promise.
@@ -50,7 +51,12 @@ type Mutex struct {
 }
 
 // Lock implements [Lock].
-func (l *Mutex) Lock() { l.mu.Lock() }
+func (l *Mutex) Lock() {
+	if sched.Enabled && sched.Wait("mutex: taken", l.mu.TryLock, -1) {
+		return
+	}
+	l.mu.Lock()
+}
 
 // Unlock implements [Lock].
 func (l *Mutex) Unlock() { l.mu.Unlock() }
@@ -67,8 +73,24 @@ type RWMutex struct {
 	_  [hw.FalseSharing - 24]byte
 }
 
+// lock and rlock wait in a way that the scheduler sees. To it a writer that waits
+// stops no reader.
+func lock(what string, mu *sync.RWMutex) {
+	if sched.Enabled && sched.Wait(what, mu.TryLock, -1) {
+		return
+	}
+	mu.Lock()
+}
+
+func rlock(what string, mu *sync.RWMutex) {
+	if sched.Enabled && sched.Wait(what, mu.TryRLock, -1) {
+		return
+	}
+	mu.RLock()
+}
+
 // Lock implements [Lock].
-func (l *RWMutex) Lock() { l.mu.Lock() }
+func (l *RWMutex) Lock() { lock("rwmutex: somebody inside", &l.mu) }
 
 // Unlock implements [Lock].
 func (l *RWMutex) Unlock() { l.mu.Unlock() }
@@ -77,7 +99,7 @@ func (l *RWMutex) Unlock() { l.mu.Unlock() }
 func (l *RWMutex) TryLock() bool { return l.mu.TryLock() }
 
 // RLock implements [RW].
-func (l *RWMutex) RLock(int) { l.mu.RLock() }
+func (l *RWMutex) RLock(int) { rlock("rwmutex: writer inside", &l.mu) }
 
 // RUnlock implements [RW].
 func (l *RWMutex) RUnlock(int) { l.mu.RUnlock() }

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // Queue locks let a thread wait on a node. A thread has one while it waits, and
@@ -13,7 +14,7 @@ import (
 // of them. The word of a lock names a node by its number, counted from firstNode.
 const (
 	maxNodes  = 16 << 6 // threads beyond have no place in a queue
-	firstNode = 2    // a lock has its own meaning for 0 and 1
+	firstNode = 2       // a lock has its own meaning for 0 and 1
 )
 
 type node struct {
@@ -55,22 +56,23 @@ const (
 )
 
 // awaitGrant waits until the word is granted.
-func awaitGrant(state *uint32) {
-	for b := (backoff{}); atomic.LoadUint32(state) != granted; {
+func awaitGrant(what string, state *uint32) {
+	for b := (backoff{what: what}); atomic.LoadUint32(state) != granted; {
 		if b.spin(1) {
 			continue
 		}
 		// The kernel may be late with a wake that was meant for the last user of
 		// the node, hence the loop.
 		if atomic.LoadUint32(state) == asleep || atomic.CompareAndSwapUint32(state, waiting, asleep) {
-			hw.FutexWait(state, asleep, -1)
+			sleep(what, state, asleep)
 		}
 	}
 }
 
 // grant ends the wait. The word may be another's when the wake-up comes.
-func grant(state *uint32) {
+func grant(what string, state *uint32) {
+	sched.Point(what)
 	if atomic.SwapUint32(state, granted) == asleep {
-		hw.FutexWake(state, 1)
+		wake(what, state)
 	}
 }

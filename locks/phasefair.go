@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // PhaseFair is a readers-writer lock in which phases of reading and of writing
@@ -35,7 +36,9 @@ const (
 
 // RLock implements [RW].
 func (l *PhaseFair) RLock(int) {
-	if w := atomic.AddUint32(&l.in, aReader) & writerBits; w != 0 {
+	w := atomic.AddUint32(&l.in, aReader) & writerBits
+	sched.Point("phasefair: reader counted")
+	if w != 0 {
 		l.rlockSlow(w)
 	}
 }
@@ -43,7 +46,7 @@ func (l *PhaseFair) RLock(int) {
 // rlockSlow waits until the writer that was there is not. That another one has
 // followed is as good: it has counted this reader among those before it.
 func (l *PhaseFair) rlockSlow(w uint32) {
-	for b := (backoff{}); atomic.LoadUint32(&l.in)&writerBits == w; {
+	for b := (backoff{what: "phasefair: writer inside"}); atomic.LoadUint32(&l.in)&writerBits == w; {
 		b.wait(b.longer())
 	}
 }
@@ -55,6 +58,7 @@ func (l *PhaseFair) TryRLock(int) bool {
 		if in&writerBits != 0 {
 			return false
 		}
+		sched.Point("phasefair: reader, between the look and the swap")
 		if atomic.CompareAndSwapUint32(&l.in, in, in+aReader) {
 			return true
 		}
@@ -63,6 +67,7 @@ func (l *PhaseFair) TryRLock(int) bool {
 
 // RUnlock implements [RW].
 func (l *PhaseFair) RUnlock(int) {
+	sched.Point("phasefair: before a reader leaves")
 	if out := atomic.AddUint32(&l.out, aReader); int32(atomic.LoadUint32(&l.in)&^writerBits-out) < 0 {
 		panic("locks: RUnlock of a PhaseFair that is not read-locked")
 	}
@@ -70,13 +75,16 @@ func (l *PhaseFair) RUnlock(int) {
 
 // Lock implements [Lock].
 func (l *PhaseFair) Lock() {
-	if mine := atomic.AddUint32(&l.next, 1) - 1; mine != atomic.LoadUint32(&l.turn) {
-		await(&l.turn, mine)
+	mine := atomic.AddUint32(&l.next, 1) - 1
+	sched.Point("phasefair: number drawn")
+	if mine != atomic.LoadUint32(&l.turn) {
+		await("phasefair: another's turn", &l.turn, mine)
 	}
 	// Readers that come from here on wait.
+	sched.Point("phasefair: writer's turn")
 	l.phase = l.nextPhase()
 	before := atomic.AddUint32(&l.in, l.phase) - l.phase
-	for b := (backoff{}); atomic.LoadUint32(&l.out) != before; {
+	for b := (backoff{what: "phasefair: readers inside"}); atomic.LoadUint32(&l.out) != before; {
 		b.wait(b.longer())
 	}
 }
@@ -92,6 +100,7 @@ func (l *PhaseFair) Unlock() {
 	if atomic.AndUint32(&l.in, ^uint32(writerBits))&aWriter == 0 {
 		panic("locks: Unlock of a PhaseFair that is not locked")
 	}
+	sched.Point("phasefair: between the end of a phase and of a turn")
 	hw.StoreRel32(&l.turn, atomic.LoadUint32(&l.turn)+1)
 }
 
@@ -103,6 +112,7 @@ func (l *PhaseFair) TryLock() bool {
 		return false
 	}
 	in := atomic.LoadUint32(&l.in)
+	sched.Point("phasefair: between the look at in and at out")
 	// Only readers can change in now. out is never ahead of it: if it is there,
 	// and in is still the same, nobody is inside.
 	w := l.nextPhase()
@@ -110,6 +120,7 @@ func (l *PhaseFair) TryLock() bool {
 		l.phase = w
 		return true
 	}
+	sched.Point("phasefair: before a turn is passed")
 	hw.StoreRel32(&l.turn, mine+1)
 	return false
 }

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // RWSpin is a readers-writer spin lock of one word, as VPP's clib_rwlock is: it
@@ -20,7 +21,7 @@ const writing = ^uint32(0)
 
 // RLock implements [RW].
 func (l *RWSpin) RLock(slot int) {
-	for b := (backoff{}); !l.TryRLock(slot); {
+	for b := (backoff{what: "rwspin: writer inside"}); !l.TryRLock(slot); {
 		b.wait(b.longer())
 	}
 }
@@ -32,6 +33,7 @@ func (l *RWSpin) TryRLock(int) bool {
 		if n == writing {
 			return false
 		}
+		sched.Point("rwspin: reader, between the look and the swap")
 		if atomic.CompareAndSwapUint32(&l.count, n, n+1) {
 			return true
 		}
@@ -40,6 +42,7 @@ func (l *RWSpin) TryRLock(int) bool {
 
 // RUnlock implements [RW].
 func (l *RWSpin) RUnlock(int) {
+	sched.Point("rwspin: before a reader leaves")
 	if int32(atomic.AddUint32(&l.count, ^uint32(0))) < 0 {
 		panic("locks: RUnlock of an RWSpin that is not read-locked")
 	}
@@ -47,14 +50,18 @@ func (l *RWSpin) RUnlock(int) {
 
 // Lock implements [Lock].
 func (l *RWSpin) Lock() {
-	for b := (backoff{}); !l.TryLock(); {
+	for b := (backoff{what: "rwspin: somebody inside"}); !l.TryLock(); {
 		b.wait(b.longer())
 	}
 }
 
 // TryLock implements [Lock].
 func (l *RWSpin) TryLock() bool {
-	return atomic.LoadUint32(&l.count) == 0 && atomic.CompareAndSwapUint32(&l.count, 0, writing)
+	if atomic.LoadUint32(&l.count) != 0 {
+		return false
+	}
+	sched.Point("rwspin: writer, between the look and the swap")
+	return atomic.CompareAndSwapUint32(&l.count, 0, writing)
 }
 
 // Unlock implements [Lock]. A release store is enough, as in [TAS].
@@ -62,6 +69,7 @@ func (l *RWSpin) Unlock() {
 	if atomic.LoadUint32(&l.count) != writing {
 		panic("locks: Unlock of an RWSpin that is not locked")
 	}
+	sched.Point("rwspin: before the release")
 	hw.StoreRel32(&l.count, 0)
 }
 
@@ -80,7 +88,7 @@ type RWPending struct {
 
 // RLock implements [RW].
 func (l *RWPending) RLock(slot int) {
-	for b := (backoff{}); l.pending.Load() != 0; {
+	for b := (backoff{what: "rwpending: writer pending"}); l.pending.Load() != 0; {
 		b.wait(b.longer())
 	}
 	l.lock.RLock(slot)
@@ -97,7 +105,9 @@ func (l *RWPending) RUnlock(slot int) { l.lock.RUnlock(slot) }
 // Lock implements [Lock].
 func (l *RWPending) Lock() {
 	l.pending.Add(1)
+	sched.Point("rwpending: writer pending")
 	l.lock.Lock()
+	sched.Point("rwpending: inside, and still pending")
 	l.pending.Add(-1)
 }
 

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // TAS is a test-and-set spin lock: each look is an attempt to take it, and
@@ -17,7 +18,8 @@ type TAS struct {
 
 // Lock implements [Lock].
 func (l *TAS) Lock() {
-	for b := (backoff{}); atomic.SwapUint32(&l.word, 1) != 0; {
+	sched.Point("tas: before the swap")
+	for b := (backoff{what: "tas: taken"}); atomic.SwapUint32(&l.word, 1) != 0; {
 		b.wait(1)
 	}
 }
@@ -28,8 +30,12 @@ func (l *TAS) Unlock() {
 	if atomic.LoadUint32(&l.word) == 0 {
 		panic("locks: Unlock of a TAS that is not locked")
 	}
+	sched.Point("tas: before the release")
 	hw.StoreRel32(&l.word, 0)
 }
 
 // TryLock implements [Lock].
-func (l *TAS) TryLock() bool { return atomic.SwapUint32(&l.word, 1) == 0 }
+func (l *TAS) TryLock() bool {
+	sched.Point("tas: before the swap")
+	return atomic.SwapUint32(&l.word, 1) == 0
+}

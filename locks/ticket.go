@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // Ticket is a spin lock that serves in the order of coming: who comes draws a
@@ -21,15 +22,17 @@ type Ticket struct {
 
 // Lock implements [Lock].
 func (l *Ticket) Lock() {
-	if mine := atomic.AddUint32(&l.next, 1) - 1; mine != atomic.LoadUint32(&l.serving) {
-		await(&l.serving, mine)
+	mine := atomic.AddUint32(&l.next, 1) - 1
+	sched.Point("ticket: number drawn")
+	if mine != atomic.LoadUint32(&l.serving) {
+		await("ticket: another's turn", &l.serving, mine)
 	}
 }
 
 // await waits until the word that is called has come up to mine. One pause for
 // each who comes before would be the least a hand-over takes; it takes some.
-func await(called *uint32, mine uint32) {
-	for b := (backoff{}); ; {
+func await(what string, called *uint32, mine uint32) {
+	for b := (backoff{what: what}); ; {
 		ahead := mine - atomic.LoadUint32(called)
 		if ahead == 0 {
 			return
@@ -44,6 +47,7 @@ func (l *Ticket) Unlock() {
 	if now == atomic.LoadUint32(&l.next) {
 		panic("locks: Unlock of a Ticket that is not locked")
 	}
+	sched.Point("ticket: before the call")
 	hw.StoreRel32(&l.serving, now+1)
 }
 
@@ -51,5 +55,9 @@ func (l *Ticket) Unlock() {
 // called.
 func (l *Ticket) TryLock() bool {
 	now := atomic.LoadUint32(&l.serving)
-	return atomic.LoadUint32(&l.next) == now && atomic.CompareAndSwapUint32(&l.next, now, now+1)
+	if atomic.LoadUint32(&l.next) != now {
+		return false
+	}
+	sched.Point("ticket: between the look and the draw")
+	return atomic.CompareAndSwapUint32(&l.next, now, now+1)
 }

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // TTAS is a test-and-test-and-set spin lock: it looks until the word is free
@@ -18,13 +19,14 @@ type TTAS struct {
 
 // Lock implements [Lock].
 func (l *TTAS) Lock() {
+	sched.Point("ttas: before the swap")
 	if !atomic.CompareAndSwapUint32(&l.word, 0, 1) {
 		l.lockSlow()
 	}
 }
 
 func (l *TTAS) lockSlow() {
-	for b := (backoff{}); !l.TryLock(); {
+	for b := (backoff{what: "ttas: taken"}); !l.TryLock(); {
 		b.wait(b.longer())
 	}
 }
@@ -34,10 +36,15 @@ func (l *TTAS) Unlock() {
 	if atomic.LoadUint32(&l.word) == 0 {
 		panic("locks: Unlock of a TTAS that is not locked")
 	}
+	sched.Point("ttas: before the release")
 	hw.StoreRel32(&l.word, 0)
 }
 
 // TryLock implements [Lock].
 func (l *TTAS) TryLock() bool {
-	return atomic.LoadUint32(&l.word) == 0 && atomic.CompareAndSwapUint32(&l.word, 0, 1)
+	if atomic.LoadUint32(&l.word) != 0 {
+		return false
+	}
+	sched.Point("ttas: between the look and the swap")
+	return atomic.CompareAndSwapUint32(&l.word, 0, 1)
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // backoff spaces the looks of a thread that waits for a short time. After
@@ -12,7 +13,10 @@ import (
 // (Giving it away by sched_yield is cheaper, but a thread that does so again
 // and again beside one that spins was seen not to run for hundreds of
 // milliseconds.)
-type backoff struct{ spent uint }
+type backoff struct {
+	what  string // is waited for
+	spent uint
+}
 
 const (
 	maxPauses = 64
@@ -29,13 +33,18 @@ func (b *backoff) longer() uint { return min(b.spent+1, maxPauses) }
 
 // wait is n pauses while it is the time for them, and then a nap.
 func (b *backoff) wait(n uint) {
-	if !b.spin(n) {
+	if !b.spin(n) && !sched.Spin(b.what) {
 		hw.FutexWait(&nobody, 0, nap)
 	}
 }
 
 // spin is n pauses; false: the time for them is over.
 func (b *backoff) spin(n uint) bool {
+	if sched.Enabled && sched.Controlled() {
+		// Once, so that what comes after it is explored, too.
+		b.spent++
+		return b.spent < 2 && sched.Spin(b.what)
+	}
 	if b.spent >= patience {
 		return false
 	}
@@ -44,4 +53,17 @@ func (b *backoff) spin(n uint) bool {
 		hw.Pause()
 	}
 	return true
+}
+
+// sleep waits in the kernel while the word is val, and may come back too early.
+func sleep(what string, word *uint32, val uint32) {
+	if !sched.FutexWait(what, word, val, -1) {
+		hw.FutexWait(word, val, -1)
+	}
+}
+
+// wake ends the sleep of one.
+func wake(what string, word *uint32) {
+	sched.FutexWake(what, word, 1)
+	hw.FutexWake(word, 1)
 }
