@@ -50,6 +50,13 @@ func (l *RWSpin) RUnlock(int) {
 
 // Lock implements [Lock].
 func (l *RWSpin) Lock() {
+	sched.Point("rwspin: writer, before the swap")
+	if !atomic.CompareAndSwapUint32(&l.count, 0, writing) {
+		l.lockSlow()
+	}
+}
+
+func (l *RWSpin) lockSlow() {
 	for b := (backoff{what: "rwspin: somebody inside"}); !l.TryLock(); {
 		b.wait(b.longer())
 	}

@@ -225,27 +225,31 @@ func (l *lateMCS) Lock() {
 		return
 	}
 	id := takeNode()
-	last := atomic.SwapUint32(&l.tail, id)
-	switch last {
-	case 0:
-		// As if its node had been granted.
-	case held:
-		atomic.StoreUint32(&l.next, id)
-		awaitGrant("turn", &nodeOf(id).state)
-	default:
-		atomic.StoreUint32(&nodeOf(last).next, id)
-		awaitGrant("turn", &nodeOf(id).state)
+	last := atomic.LoadUint32(&l.tail)
+	for last == 0 || !atomic.CompareAndSwapUint32(&l.tail, last, 2*id|last&held) {
+		if l.TryLock() {
+			giveNode(id)
+			return
+		}
+		last = atomic.LoadUint32(&l.tail)
 	}
-	next := atomic.LoadUint32(&nodeOf(id).next)
+	n := nodeOf(id)
+	if last/2 == 0 {
+		atomic.StoreUint32(&l.next, id)
+	} else {
+		atomic.StoreUint32(&nodeOf(last/2).next, id)
+	}
+	awaitGrant("turn", &n.state)
+	next := atomic.LoadUint32(&n.next)
 	if next == 0 {
 		sched.Point("before the swap")
-		if atomic.CompareAndSwapUint32(&l.tail, id, held) {
+		if atomic.CompareAndSwapUint32(&l.tail, 2*id|held, held) {
 			sched.Point("after the swap")
 			atomic.StoreUint32(&l.next, 0)
 			giveNode(id)
 			return
 		}
-		next = link(&nodeOf(id).next)
+		next = link(&n.next)
 	}
 	atomic.StoreUint32(&l.next, next)
 	giveNode(id)
@@ -259,11 +263,12 @@ func (l *staleCLH) Lock() {
 		return
 	}
 	id := takeNode()
-	if before := atomic.SwapUint32(&l.tail, id); before != 0 {
-		awaitGrant("turn", l.state(before))
-		if before != own {
-			giveNode(before)
-		}
+	switch before := l.place(id); {
+	case before >= firstNode:
+		awaitGrant("turn", &nodeOf(before).state)
+		giveNode(before)
+	case before == own:
+		awaitGrant("turn", &l.word)
 	}
 	l.holder = id
 }
