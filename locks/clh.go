@@ -18,7 +18,8 @@ import (
 // itself. So what meets nobody is two locked instructions; idle locks, of which
 // there are many, keep none of the nodes that all share; and anybody may unlock,
 // since the lock remembers the holder's. A 1025th thread that waits has no place
-// in the order until there is a node, as in [MCS]. The zero value is unlocked.
+// in the order until there is a node, as in [MCS]; and one that is held for ever
+// may keep a node for ever. The zero value is unlocked.
 type CLH struct {
 	tail   uint32 // 0: free; own if held by that word, and twice the node of who came last
 	holder uint32 // which word the holder, whose this is, will grant

@@ -686,8 +686,15 @@ func TestNumbersWrap(t *testing.T) {
 
 // With no node to be had, threads wait without; and all nodes come back.
 func TestNodesRunOut(t *testing.T) {
+	taken := func() (n int) {
+		for i := range nodes {
+			n += int(nodes[i].taken)
+		}
+		return n
+	}
 	for _, l := range []Lock{new(MCS), new(CLH)} {
 		watchdog(t, "threads without a place in the queue")
+		before := taken() // locks that other tests left behind have some
 		var mine []uint32
 		for misses := 0; misses < 100; {
 			if id := takeNode(); id != 0 {
@@ -696,8 +703,8 @@ func TestNodesRunOut(t *testing.T) {
 				misses++
 			}
 		}
-		if len(mine) < maxNodes*9/10 {
-			t.Errorf("%d of %d nodes found", len(mine), maxNodes)
+		if len(mine) < maxNodes*9/10-before {
+			t.Errorf("%d of %d nodes found", len(mine), maxNodes-before)
 		}
 		n := 0
 		var all sync.WaitGroup
@@ -721,10 +728,8 @@ func TestNodesRunOut(t *testing.T) {
 		for _, id := range mine {
 			giveNode(id)
 		}
-		for i := range nodes {
-			if nodes[i].taken != 0 {
-				t.Fatalf("%T: node %d has not come back", l, i)
-			}
+		if after := taken(); after != before {
+			t.Errorf("%T: %d nodes have not come back", l, after-before)
 		}
 	}
 }
