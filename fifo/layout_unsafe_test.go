@@ -63,33 +63,6 @@ func TestFifoLayout(t *testing.T) {
 	}
 }
 
-func TestQueueLayout(t *testing.T) {
-	var l lane
-	if laneHeaderSize%Line != 0 {
-		t.Errorf("slots begin at %d", laneHeaderSize)
-	}
-	apart(t, "lane", laneHeaderSize,
-		part{"prod", unsafe.Offsetof(l.prod), unsafe.Sizeof(l.prod)},
-		part{"head", unsafe.Offsetof(l.head), unsafe.Sizeof(l.head)},
-		part{"cons", unsafe.Offsetof(l.cons), unsafe.Sizeof(l.cons)})
-	if slotSize != 16 {
-		t.Errorf("a slot has %d bytes, want a divisor of a line", slotSize)
-	}
-	if need := laneHeaderSize + MaxEvents*slotSize; need > MaxChunk {
-		t.Errorf("the longest lane takes %d bytes, the largest block has %d", need, MaxChunk)
-	}
-	var h queueHeader
-	size := unsafe.Sizeof(h)
-	if size > MinChunk {
-		t.Errorf("a queue's header has %d bytes, its block %d", size, MinChunk)
-	}
-	seldom := max(unsafe.Offsetof(h.n)+unsafe.Sizeof(h.n), unsafe.Offsetof(h.overrun)+unsafe.Sizeof(h.overrun))
-	apart(t, "queue", size,
-		part{"what seldom changes", unsafe.Offsetof(h.lanes), seldom},
-		part{"asleep", unsafe.Offsetof(h.asleep), unsafe.Sizeof(h.asleep)},
-		part{"next", unsafe.Offsetof(h.next), unsafe.Sizeof(h.next)})
-}
-
 func TestSegmentLayout(t *testing.T) {
 	var h segHeader
 	apart(t, "segment", segHeaderSize,
@@ -140,7 +113,10 @@ func TestPlacement(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := q.lane(3)
+		l, err := q.lane(3)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for name, p := range map[string]unsafe.Pointer{
 			"segment": unsafe.Pointer(s.h), "fifo": unsafe.Pointer(f.h), "queue": unsafe.Pointer(q.h),
 			"lane": unsafe.Pointer(l), "slots": unsafe.Pointer(l.slot(0)),

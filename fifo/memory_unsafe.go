@@ -57,23 +57,6 @@ func (s *Segment) payload(r Ref) unsafe.Pointer { return s.at(r + 1) }
 
 func (s *Segment) header(r Ref) *header { return (*header)(s.payload(r)) }
 
-func (s *Segment) lane(r Ref) *lane { return (*lane)(s.payload(r)) }
-
-func (s *Segment) queueHeader(r Ref) *queueHeader { return (*queueHeader)(s.payload(r)) }
-
-// futex is the word that the consumer sleeps on.
-func (q *Queue) futex() *uint32 { return (*uint32)(unsafe.Pointer(&q.h.asleep)) }
-
-// slot is the i-th of a lane's events, behind its header.
-func (l *lane) slot(i uint32) *slot {
-	return (*slot)(unsafe.Add(unsafe.Pointer(l), laneHeaderSize+uintptr(i)*slotSize))
-}
-
-const (
-	laneHeaderSize = unsafe.Sizeof(lane{})
-	slotSize       = unsafe.Sizeof(slot{})
-)
-
 // place is where the payload of a block begins, in bytes from the base.
 func (s *Segment) place(r Ref) uint64 { return uint64(r)*Line + Line }
 
@@ -86,3 +69,7 @@ func data(base address, at uint64, n uint32) []byte {
 func (s *Segment) spansAt(r Ref) []span {
 	return unsafe.Slice((*span)(s.payload(r)), s.sizeOf(r)/uint32(unsafe.Sizeof(span{})))
 }
+
+// addressOf is where a slice's bytes are, and bytesAt the other way round.
+func addressOf(p []byte) address         { return unsafe.Pointer(unsafe.SliceData(p)) }
+func bytesAt(p address, n uint64) []byte { return unsafe.Slice((*byte)(p), n) }

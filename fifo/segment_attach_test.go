@@ -5,13 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"vlsbench/fifo"
 )
@@ -246,22 +243,6 @@ func TestAttachToWhatMoves(t *testing.T) {
 	}
 	stop.Store(true)
 	wg.Wait()
-}
-
-// guarded is memory that is surrounded by what nobody may touch.
-func guarded(t testing.TB, size int) []byte {
-	t.Helper()
-	page := os.Getpagesize()
-	mem, err := unix.Mmap(-1, 0, size+2*page, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Munmap(mem) })
-	in := mem[page : page+size : page+size]
-	if err := unix.Mprotect(in, unix.PROT_READ|unix.PROT_WRITE); err != nil {
-		t.Fatal(err)
-	}
-	return in
 }
 
 // FuzzAttach edits a valid image, attaches, edits it again under the view that
