@@ -32,7 +32,7 @@ audit:
 # own tests, and whatever explores schedules elsewhere. 45 seconds.
 sched:
 	CGO_ENABLED=0 go test -tags sched -timeout 40s ./sched
-	CGO_ENABLED=0 go test -tags sched -timeout 40s -run '^TestSchedules' ./fifo
+	CGO_ENABLED=0 go test -tags sched -timeout 40s -run '^TestSchedules' ./fifo ./locks
 
 # Benchmarks of the strategies and of the fifos, for benchstat. 8 minutes.
 bench:
@@ -54,4 +54,4 @@ lint:
 	CGO_ENABLED=0 GOARCH=arm64 go vet -tags audit ./...
 	CGO_ENABLED=0 GOARCH=arm64 go vet -tags sched ./...
 	CGO_ENABLED=0 go tool staticcheck ./...
-	CGO_ENABLED=0 go tool staticcheck -tags sched ./sched ./fifo
+	CGO_ENABLED=0 go tool staticcheck -tags sched ./sched ./fifo ./locks
