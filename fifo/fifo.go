@@ -92,7 +92,9 @@ type producer struct {
 	ooo    Ref    // block of the out-of-order segments, 0: none
 	nooo   uint32 // how many there are
 	newest uint32 // which of them was written last, plus one
-	_      [8]byte
+	// pending is a block that is being linked or given back.
+	pending Ref
+	_       [4]byte
 }
 
 // consumer is what the consumer keeps for itself, as the producer does.
@@ -373,9 +375,7 @@ func (f *Fifo) lookedInVain() {
 		e.pat.rest(minRest, e.tail)
 		f.h.stream.Store(0)
 	}
-	if e.ahead != 0 && e.tail == f.read() {
-		f.flushHead()
-	}
+	f.flushHead()
 }
 
 // dequeueSlow reads what is there, over chunks.
