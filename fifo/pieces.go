@@ -129,12 +129,12 @@ func (f *Fifo) there(want int) int {
 
 // MaxReadChunk is the number of bytes that can be read in one piece. Consumer.
 func (f *Fifo) MaxReadChunk() int {
-	n := f.there(1)
 	c := f.headCursor()
-	if n == 0 || c.at == c.stop && !f.next(&c, f.read()) {
+	if f.there(1) == 0 || c.at == c.stop && !f.next(&c, f.read()) {
 		return 0
 	}
-	return min(n, int(c.stop-c.at))
+	chunk := int(c.stop - c.at)
+	return min(f.there(chunk), chunk)
 }
 
 // Peek reads from offset bytes beyond the head, at most len(p), and frees
