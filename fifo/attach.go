@@ -130,7 +130,7 @@ func (f *Fifo) checkChain() (have uint64, taken []extent, err error) {
 		taken = append(taken, extentOf(r, f.seg.sizeOf(r)))
 	}
 	for {
-		if r = f.following(r); r == 0 {
+		if r = Ref(f.nextOf(r).Load()); r == 0 {
 			return have, taken, disjoint(taken)
 		}
 		size, ok := f.chunkAt(r)

@@ -60,12 +60,33 @@ func (f *Fifo) streams() bool {
 	return cpu < 0 || f.h.cpu.Load() != uint32(cpu)
 }
 
-// following is the chunk behind r, or the first; 0: there is none. Either end.
+// following is the chunk behind r, or the first; 0: there is none. Either end:
+// a peer may have written it, so what can be no chunk is none.
 func (f *Fifo) following(r Ref) Ref {
-	if r == 0 {
-		return Ref(f.h.first.Load())
+	n := Ref(f.nextOf(r).Load())
+	if _, ok := f.chunkAt(n); !ok {
+		return 0
 	}
-	return Ref(f.seg.block(r).next.Load())
+	return n
+}
+
+// nextOf is the word that says which chunk is behind r, or the first.
+func (f *Fifo) nextOf(r Ref) *atomic.Uint32 {
+	if r == 0 {
+		return &f.h.first
+	}
+	return &f.seg.block(r).next
+}
+
+// chunkAt is the payload of the chunk at r, of which shared memory tells, and
+// whether there can be one: it lies in the segment and clear of the fifo's own
+// header, which what is written to it would change.
+func (f *Fifo) chunkAt(r Ref) (uint32, bool) {
+	size, ok := f.seg.checked(r)
+	if !ok || size < MinChunk || r < f.ref+1+smallSize/Line && f.ref < r+1+Ref(size/Line) {
+		return 0, false
+	}
+	return size, true
 }
 
 // stepTail makes the chunk that follows the tail's the one to write in: one
@@ -114,17 +135,8 @@ func (f *Fifo) link(last, r Ref, start uint32) {
 	// Who frees the fifo after this end died in between finds it.
 	f.h.prod.pending = r
 	f.seg.linked(r, f.ref)
-	f.setFollowing(last, r)
+	f.nextOf(last).Store(uint32(r))
 	f.h.prod.pending = 0
-}
-
-// setFollowing makes r the chunk behind last, or the first. Producer.
-func (f *Fifo) setFollowing(last, r Ref) {
-	if last == 0 {
-		f.h.first.Store(uint32(r))
-	} else {
-		f.seg.block(last).next.Store(uint32(r))
-	}
 }
 
 // enterTail goes on writing at the beginning of r.
@@ -185,7 +197,7 @@ func (f *Fifo) cover(n uint32) bool {
 func (f *Fifo) cut(last Ref) {
 	for r := f.following(last); r != 0; r = f.following(last) {
 		f.h.prod.pending = r
-		f.setFollowing(last, f.following(r))
+		f.nextOf(last).Store(uint32(f.following(r)))
 		f.seg.release(r)
 		f.h.prod.pending = 0
 	}
@@ -257,17 +269,6 @@ func (f *Fifo) next(c *cursor, pos uint32) bool {
 	return true
 }
 
-// chunkAt is the payload of the chunk at r, of which shared memory tells, and
-// whether there can be one: it lies in the segment and clear of the fifo's own
-// header, which what is written to it would change.
-func (f *Fifo) chunkAt(r Ref) (uint32, bool) {
-	size, ok := f.seg.checked(r)
-	if !ok || size < MinChunk || r < f.ref+1+smallSize/Line && f.ref < r+1+Ref(size/Line) {
-		return 0, false
-	}
-	return size, true
-}
-
 // stepHead makes the chunk that follows the head's the one to read, and gives
 // the other back. There is something to read there. False: the chain is
 // corrupt. Consumer.
@@ -302,14 +303,11 @@ func (f *Fifo) stepHead() bool {
 func (f *Fifo) freeChunks() {
 	p, c := &f.h.prod, &f.h.cons
 	r := c.chunk
-	if r == 0 {
+	if _, ok := f.chunkAt(r); !ok {
 		r = f.following(0)
 	}
-	// A chain that a peer has spoilt may lead anywhere, and round.
-	for n := f.seg.Size() / MinChunk; n > 0; n-- {
-		if _, ok := f.chunkAt(r); !ok {
-			break
-		}
+	// A chain that a peer has spoilt may lead round.
+	for n := f.seg.Size() / MinChunk; n > 0 && r != 0; n-- {
 		next := f.following(r)
 		f.seg.release(r)
 		r = next
@@ -320,7 +318,7 @@ func (f *Fifo) freeChunks() {
 	// What an end that died had in its hands comes last: it may be in the chain
 	// still, or again.
 	for _, r := range [...]Ref{c.leaving, p.pending} {
-		if r != 0 && f.seg.isLinked(r, f.ref) {
+		if _, ok := f.seg.checked(r); ok && f.seg.isLinked(r, f.ref) {
 			f.seg.release(r)
 		}
 	}

@@ -430,7 +430,8 @@ func (f *Fifo) SetSize(n int) (int, error) {
 }
 
 // MaxDequeue is the number of bytes that can be read now. Anyone; for others
-// than the consumer it is a moment's truth.
+// than the consumer it is a moment's truth. It counts what is published: a
+// consumer in the middle of a batch has read some of them already.
 func (f *Fifo) MaxDequeue() int {
 	// The head may have moved on before the tail is read; not by more than size.
 	head := atomic.LoadUint32(&f.h.head)
