@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// AttachProducer is a view of the fifo at r, of which another process has told,
+// OpenProducer is a view of the fifo at r, of which another process has told,
 // for its producer. Unlike [Open] it follows nothing in shared memory that was
 // not checked; an error wraps ErrCorrupt and says what was found and what would
 // be valid.
@@ -15,17 +15,17 @@ import (
 // anywhere: of what that writes, its index and the chain of chunks, each is
 // checked as it is read. The lines on which an end keeps its own state are that
 // end's alone; a peer that writes to them later is out of this contract.
-func AttachProducer(s *Segment, r Ref, ord Order) (Fifo, error) {
-	return attach(s, r, ord, (*Fifo).checkProducer)
+func OpenProducer(s *Segment, r Ref, ord Order) (Fifo, error) {
+	return openEnd(s, r, ord, (*Fifo).checkProducer)
 }
 
-// AttachConsumer is AttachProducer for the consumer, whose end must be at rest
+// OpenConsumer is OpenProducer for the consumer, whose end must be at rest
 // instead.
-func AttachConsumer(s *Segment, r Ref, ord Order) (Fifo, error) {
-	return attach(s, r, ord, (*Fifo).checkConsumer)
+func OpenConsumer(s *Segment, r Ref, ord Order) (Fifo, error) {
+	return openEnd(s, r, ord, (*Fifo).checkConsumer)
 }
 
-func attach(s *Segment, r Ref, ord Order, check func(f *Fifo, head, tail, size uint32) error) (Fifo, error) {
+func openEnd(s *Segment, r Ref, ord Order, check func(f *Fifo, head, tail, size uint32) error) (Fifo, error) {
 	if size, ok := s.checked(r); !ok || size != smallSize {
 		return Fifo{}, fmt.Errorf("%w: fifo at %d: no block of a fifo's size (%d bytes)", ErrCorrupt, r, smallSize)
 	}

@@ -36,20 +36,20 @@ func cage(t testing.TB, size int) []byte {
 	return seg
 }
 
-// image is a fifo in a segment, in some state that fifos can be in.
-type image struct {
+// still is a fifo in a segment, at rest in some state that fifos can be in.
+type still struct {
 	mem []byte
 	seg *fifo.Segment
 	f   fifo.Fifo
 }
 
 const (
-	imageSize = 256 << 10
-	images    = 8
+	stillSize = 256 << 10
+	stills    = 8
 )
 
-// newImage makes the kind-th image in mem.
-func newImage(t testing.TB, mem []byte, kind int) *image {
+// newStill makes the kind-th in mem.
+func newStill(t testing.TB, mem []byte, kind int) *still {
 	t.Helper()
 	clear(mem)
 	seg, err := fifo.NewSegment(mem)
@@ -61,7 +61,7 @@ func newImage(t testing.TB, mem []byte, kind int) *image {
 		ord = fifo.Batched(3)
 	}
 	f := create(t, seg, 60_000, ord)
-	i := &image{mem, seg, f}
+	i := &still{mem, seg, f}
 	if kind&1 != 0 {
 		f.StartAt(1<<32 - 20_000)
 	}
@@ -89,7 +89,7 @@ func newImage(t testing.TB, mem []byte, kind int) *image {
 
 // attach makes a view for each end, or nil where it is refused, which must say
 // why.
-func (i *image) attach(t testing.TB, ord fifo.Order) (in, out *fifo.Fifo) {
+func (i *still) attach(t testing.TB, ord fifo.Order) (in, out *fifo.Fifo) {
 	t.Helper()
 	view := func(a func(*fifo.Segment, fifo.Ref, fifo.Order) (fifo.Fifo, error)) *fifo.Fifo {
 		f, err := a(i.seg, i.f.Ref(), ord)
@@ -101,16 +101,16 @@ func (i *image) attach(t testing.TB, ord fifo.Order) (in, out *fifo.Fifo) {
 		}
 		return nil
 	}
-	return view(fifo.AttachProducer), view(fifo.AttachConsumer)
+	return view(fifo.OpenProducer), view(fifo.OpenConsumer)
 }
 
-func TestAttach(t *testing.T) {
-	mem := cage(t, imageSize)
-	for kind := range images {
-		i := newImage(t, mem, kind)
+func TestOpenEnds(t *testing.T) {
+	mem := cage(t, stillSize)
+	for kind := range stills {
+		i := newStill(t, mem, kind)
 		in, out := i.attach(t, fifo.Release)
 		if in == nil || out == nil {
-			t.Fatalf("image %d is refused", kind)
+			t.Fatalf("still %d is refused", kind)
 		}
 		in.Flush()
 		out.DropAll()
@@ -122,11 +122,11 @@ func TestAttach(t *testing.T) {
 
 // Each word that is not as it must be is refused by a name of what is wrong with
 // it, by the end whose word it is.
-func TestAttachRefuses(t *testing.T) {
+func TestOpenEndRefuses(t *testing.T) {
 	const producer, consumer = 1, 2
 	plus := func(d uint64) func(uint64) uint64 { return func(old uint64) uint64 { return old + d } }
 	be := func(v uint64) func(uint64) uint64 { return func(uint64) uint64 { return v } }
-	mem := cage(t, imageSize)
+	mem := cage(t, stillSize)
 	for _, c := range []struct {
 		kind  int
 		word  string
@@ -187,12 +187,12 @@ func TestAttachRefuses(t *testing.T) {
 		{2, "pat.left", be(0), consumer, "patience"},
 		{2, "pat.paused", be(1 << 20), consumer, "patience"},
 	} {
-		i := newImage(t, mem, c.kind)
+		i := newStill(t, mem, c.kind)
 		w := i.f.Words()[c.word]
 		w.Set(c.value(w.Get()))
 		for end, attach := range map[int]func(*fifo.Segment, fifo.Ref, fifo.Order) (fifo.Fifo, error){
-			producer: fifo.AttachProducer,
-			consumer: fifo.AttachConsumer,
+			producer: fifo.OpenProducer,
+			consumer: fifo.OpenConsumer,
 		} {
 			_, err := attach(i.seg, i.f.Ref(), fifo.Release)
 			switch {
@@ -207,9 +207,9 @@ func TestAttachRefuses(t *testing.T) {
 			}
 		}
 	}
-	i := newImage(t, mem, 2)
-	for _, r := range []fifo.Ref{0, 1, i.f.Ref() + 1, imageSize / fifo.Line, 1 << 31} {
-		for _, attach := range []func(*fifo.Segment, fifo.Ref, fifo.Order) (fifo.Fifo, error){fifo.AttachProducer, fifo.AttachConsumer} {
+	i := newStill(t, mem, 2)
+	for _, r := range []fifo.Ref{0, 1, i.f.Ref() + 1, stillSize / fifo.Line, 1 << 31} {
+		for _, attach := range []func(*fifo.Segment, fifo.Ref, fifo.Order) (fifo.Fifo, error){fifo.OpenProducer, fifo.OpenConsumer} {
 			if f, err := attach(i.seg, r, fifo.Release); !errors.Is(err, fifo.ErrCorrupt) || f.Valid() {
 				t.Errorf("fifo at %d: %v", r, err)
 			}
@@ -219,34 +219,34 @@ func TestAttachRefuses(t *testing.T) {
 
 // A chain that leads over what belongs to the fifo already is refused: what is
 // written to it would change that.
-func TestAttachRefusesOverlap(t *testing.T) {
-	mem := cage(t, imageSize)
+func TestOpenEndRefusesOverlap(t *testing.T) {
+	mem := cage(t, stillSize)
 	word := func(r fifo.Ref, n int) []byte { return mem[int(r)*fifo.Line+4*n:][:4] }
 	set := func(b []byte, v uint32) { binary.LittleEndian.PutUint32(b, v) }
 	for _, c := range []struct {
 		name, says string
-		spoil      func(i *image, w map[string]fifo.Word)
+		spoil      func(i *still, w map[string]fifo.Word)
 	}{
-		{"a chunk in another", "want them apart", func(i *image, w map[string]fifo.Word) {
+		{"a chunk in another", "want them apart", func(i *still, w map[string]fifo.Word) {
 			r := fifo.Ref(w["prod.chunk"].Get()) + 1
 			set(word(r, 0), 0)
 			set(word(r, 1), 1)
 			set(word(r, 2), uint32(w["behind.start"].Get()))
 			w["chunk.next"].Set(uint64(r))
 		}},
-		{"a chunk over the header", "no chunk", func(i *image, w map[string]fifo.Word) {
+		{"a chunk over the header", "no chunk", func(i *still, w map[string]fifo.Word) {
 			w["size"].Set(1) // which is where a class is, a line further
 			w["prod.chunk"].Set(uint64(i.f.Ref() + 1))
 		}},
-		{"the list in a chunk", "want them apart", func(i *image, w map[string]fifo.Word) {
+		{"the list in a chunk", "want them apart", func(i *still, w map[string]fifo.Word) {
 			r := fifo.Ref(w["prod.chunk"].Get()) + 1
 			copy(mem[int(r)*fifo.Line:], mem[int(w["prod.ooo"].Get())*fifo.Line:][:2*fifo.Line])
 			w["prod.ooo"].Set(uint64(r))
 		}},
 	} {
-		i := newImage(t, mem, 2)
+		i := newStill(t, mem, 2)
 		c.spoil(i, i.f.Words())
-		_, err := fifo.AttachProducer(i.seg, i.f.Ref(), fifo.Release)
+		_, err := fifo.OpenProducer(i.seg, i.f.Ref(), fifo.Release)
 		if !errors.Is(err, fifo.ErrCorrupt) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", c.name, err)
 		}
@@ -264,15 +264,15 @@ func (s *script) n(n int) int {
 
 func (s *script) word() uint32 { return uint32(s.n(1<<16)) | uint32(s.n(1<<16))<<16 }
 
-// vandal writes to words of an image what a peer might that means harm.
+// vandal writes to words of a fifo what a peer might that means harm.
 type vandal struct {
-	*image
+	*still
 	values []uint32 // what is likely to be believed
 	words  []int    // offsets in mem
 }
 
-func newVandal(i *image) *vandal {
-	v := &vandal{image: i}
+func newVandal(i *still) *vandal {
+	v := &vandal{still: i}
 	for _, r := range i.f.Blocks() {
 		at := int(r) * fifo.Line
 		for off := range 8 {
@@ -287,7 +287,7 @@ func newVandal(i *image) *vandal {
 			v.words = append(v.words, at+off)
 		}
 	}
-	v.values = append(v.values, 0, 1, 2, 5, ^uint32(0), 1<<31, imageSize/fifo.Line, imageSize/fifo.Line-33, i.f.Head(), i.f.Tail(), uint32(i.f.Size()))
+	v.values = append(v.values, 0, 1, 2, 5, ^uint32(0), 1<<31, stillSize/fifo.Line, stillSize/fifo.Line-33, i.f.Head(), i.f.Tail(), uint32(i.f.Size()))
 	return v
 }
 
@@ -331,7 +331,7 @@ func (v *vandal) of(producer bool) []int {
 
 // operate runs an operation of the producer or consumer, which ends, keeps
 // inside, and fails with no error but one by name.
-func (i *image) operate(t testing.TB, f *fifo.Fifo, producer, both bool, s *script) {
+func (i *still) operate(t testing.TB, f *fifo.Fifo, producer, both bool, s *script) {
 	n := []int{0, 1, 60, 4000, 30_000, 100_000, s.n(70_000), -1}[s.n(8)]
 	p := make([]byte, max(n, 0))
 	pieces := make([][]byte, 5)
@@ -386,7 +386,7 @@ func (i *image) operate(t testing.TB, f *fifo.Fifo, producer, both bool, s *scri
 			}
 			f.MaxReadChunk()
 		case 6:
-			if !both { // what it writes over may be the producer's, in an image that is spoilt
+			if !both { // what it writes over may be the producer's, in one that is spoilt
 				err = f.OverwriteHead(p)
 			}
 		case 7:
@@ -407,10 +407,10 @@ func (i *image) operate(t testing.TB, f *fifo.Fifo, producer, both bool, s *scri
 	}
 }
 
-// hostile runs one script on mem: an image, what is spoilt of it before an end
+// vandalise runs one script on mem: a fifo, what is spoilt of it before an end
 // is attached, and the end's operations with what the other end spoils between.
-func hostile(t testing.TB, mem []byte, s script) {
-	i := newImage(t, mem, s.n(images))
+func vandalise(t testing.TB, mem []byte, s script) {
+	i := newStill(t, mem, s.n(stills))
 	v := newVandal(i)
 	for range s.n(5) {
 		v.spoil(&s, v.words)
@@ -455,7 +455,7 @@ func hostileScript(seed uint64) script {
 func TestHostilePeer(t *testing.T) {
 	watchdog(t, endless)
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	mem := cage(t, imageSize)
+	mem := cage(t, stillSize)
 	seed := seedOf(t)
 	n := scaled(20_000)
 	if *soak {
@@ -468,7 +468,7 @@ func TestHostilePeer(t *testing.T) {
 					t.Fatalf("script %d: %v\n%s", seed+i, r, debug.Stack())
 				}
 			}()
-			hostile(t, mem, hostileScript(seed+i))
+			vandalise(t, mem, hostileScript(seed+i))
 		}()
 	}
 }
@@ -481,6 +481,6 @@ func FuzzHostilePeer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s []byte) {
 		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-		hostile(t, cage(t, imageSize), s)
+		vandalise(t, cage(t, stillSize), s)
 	})
 }

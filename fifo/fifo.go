@@ -1,7 +1,6 @@
 package fifo
 
 import (
-	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -12,16 +11,6 @@ const (
 	// MinSize and MaxSize bound a fifo's capacity, in bytes.
 	MinSize = 1
 	MaxSize = 1 << 30
-)
-
-// Errors of fifos and segments.
-var (
-	ErrFull  = errors.New("fifo: full")
-	ErrEmpty = errors.New("fifo: empty")
-	// ErrGrow: the fifo has room, the segment has none.
-	ErrGrow = errors.New("fifo: segment exhausted")
-	// ErrCorrupt: shared memory holds what no peer of this version writes.
-	ErrCorrupt = errors.New("fifo: corrupt")
 )
 
 // Order is how an end publishes its index. From 2 on it is a number of
@@ -147,8 +136,8 @@ func New(s *Segment, size int, ord Order) (Fifo, error) {
 	return f, nil
 }
 
-// Open is another view of the fifo at r, which this process knows to be one:
-// see [Attach] for one that it was told of.
+// Open is another view of the fifo at r, which this process knows to be one. See
+// [OpenProducer] and [OpenConsumer] for one that it was told of.
 func Open(s *Segment, r Ref, ord Order) Fifo {
 	return Fifo{base: s.at(0), h: s.header(r), seg: s, ref: r, ord: ord}
 }

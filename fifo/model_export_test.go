@@ -32,12 +32,4 @@ func (s *Segment) SpareList() bool {
 
 // InUse is the number of bytes that are handed out and not given back, headers
 // included. Nobody else uses the segment.
-func (s *Segment) InUse() int {
-	n := int(s.h.brk.Load()) * Line
-	for class := range uint32(nClasses) {
-		for r := Ref(s.h.free[class].head.Load()); r != 0; r = Ref(s.block(r).next.Load()) {
-			n -= int(classSize(class)) + Line
-		}
-	}
-	return n
-}
+func (s *Segment) InUse() int { return s.Usage().Taken }

@@ -130,8 +130,8 @@ func (m *machine) open(t *rapid.T, s *subject) {
 	r := s.f.Ref()
 	s.views[0] = fifo.Open(m.seg, r, s.ord)
 	var err error
-	if s.views[1], err = fifo.AttachProducer(m.seg, r, s.ord); err == nil {
-		s.views[2], err = fifo.AttachConsumer(m.seg, r, s.ord)
+	if s.views[1], err = fifo.OpenProducer(m.seg, r, s.ord); err == nil {
+		s.views[2], err = fifo.OpenConsumer(m.seg, r, s.ord)
 	}
 	if err != nil {
 		t.Fatal(err)
