@@ -30,6 +30,12 @@ func (s *Segment) SpareList() bool {
 	return r != 0
 }
 
-// InUse is the number of bytes that are handed out and not given back, headers
-// included. Nobody else uses the segment.
-func (s *Segment) InUse() int { return s.Usage().Taken }
+// InUse is the payload of all blocks that are handed out and not given back, in
+// bytes. Nobody else uses the segment.
+func (s *Segment) InUse() int {
+	n := 0
+	for _, c := range s.Usage().Classes {
+		n += c.Taken * c.Size
+	}
+	return n
+}
