@@ -213,7 +213,10 @@ func (c *course) read(f *fifo.Fifo, done *atomic.Uint64, over func() bool) error
 		}
 		done.Store(s.pos)
 	}
-	if n, err := f.Dequeue(make([]byte, 1)); !over() && (n != 0 || err != fifo.ErrEmpty) {
+	if over() {
+		return nil
+	}
+	if n, err := f.Dequeue(make([]byte, 1)); n != 0 || err != fifo.ErrEmpty {
 		return fmt.Errorf("more than was written: %d, %w", n, err)
 	}
 	return nil
