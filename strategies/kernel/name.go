@@ -1,0 +1,298 @@
+package kernel
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"vlsbench/vls"
+
+	"golang.org/x/sys/unix"
+)
+
+// family is how endpoints become addresses of Linux, those of one application
+// apart from those of any other. Its methods may be called by any thread.
+//
+// Addresses go through package syscall: those of x/sys/unix ask for the protocol
+// of a socket, by a system call more, with each address they return.
+type family interface {
+	domain() int
+	// address is that of an endpoint. EADDRNOTAVAIL: there are too many.
+	address(ep vls.Endpoint) (syscall.Sockaddr, error)
+	// endpoint is that of an address, zero if it has none.
+	endpoint(sa syscall.Sockaddr) vls.Endpoint
+	// bind gives a socket an endpoint, at a free port if that is 0.
+	bind(fd int, ep vls.Endpoint) (vls.Endpoint, error)
+	// name gives a socket that is to connect or send to ep an address, so that
+	// its peer can tell it from others.
+	name(s *socket, ep vls.Endpoint) error
+	close() error
+}
+
+// Ephemeral ports, as Linux has them by default.
+const firstPort, ephemeralPorts = 32768, 28232
+
+// inet is loopback. An application has 127.x.y.z with x and half of y as its
+// number, which it reserves by an abstract name. The rest of y and z say which
+// address of the application it is; those with turn 0 are bound to, by others
+// connections come from, one after the other, so that ports do not run out while
+// closed connections linger in TIME_WAIT.
+//
+//	127 | number: 12 bits | turn: 6 | address: 6
+type inet struct {
+	number   uint32
+	reserved int           // descriptor
+	sources  atomic.Uint32 // connections that were named
+
+	mu    sync.RWMutex
+	index map[netip.Addr]uint32
+	addrs []netip.Addr // by index
+}
+
+const (
+	turnBits, addrBits = 6, 6
+	// perTurn is how many connections come from one address, a small part of
+	// the ports it has: the kernel's search for a free one stays short.
+	perTurn = 4096
+)
+
+func newInet() (family, error) {
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("reserve loopback addresses: %w", err)
+	}
+	for range 1000 {
+		number := 16 + rand.Uint32N(4080-16) // neither 127.0 nor 127.255
+		err = syscall.Bind(fd, &syscall.SockaddrUnix{Name: fmt.Sprintf("@vlsbench/loopback/%d", number)})
+		if err == nil {
+			f := &inet{number: number, reserved: fd, index: make(map[netip.Addr]uint32)}
+			for _, a := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified(), loopback4, netip.IPv6Loopback()} {
+				f.index[a] = uint32(len(f.addrs))
+				f.addrs = append(f.addrs, a)
+			}
+			return f, nil
+		}
+		if err != syscall.EADDRINUSE {
+			break
+		}
+	}
+	_ = syscall.Close(fd)
+	return nil, fmt.Errorf("reserve loopback addresses: %w", err)
+}
+
+var loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+func (f *inet) close() error { return syscall.Close(f.reserved) }
+func (f *inet) domain() int  { return syscall.AF_INET }
+
+// indexOf is the index of an address, a new one if need be.
+func (f *inet) indexOf(a netip.Addr) (uint32, error) {
+	f.mu.RLock()
+	i, ok := f.index[a]
+	f.mu.RUnlock()
+	if ok {
+		return i, nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i, ok = f.index[a]; ok {
+		return i, nil
+	}
+	if i = uint32(len(f.addrs)); i == 1<<addrBits {
+		return 0, syscall.EADDRNOTAVAIL
+	}
+	f.index[a] = i
+	f.addrs = append(f.addrs, a)
+	return i, nil
+}
+
+func (f *inet) sockaddr(turn, index uint32, port uint16) syscall.Sockaddr {
+	host := f.number<<(turnBits+addrBits) | turn<<addrBits | index
+	return &syscall.SockaddrInet4{Port: int(port), Addr: [4]byte{127, byte(host >> 16), byte(host >> 8), byte(host)}}
+}
+
+func (f *inet) address(ep vls.Endpoint) (syscall.Sockaddr, error) {
+	i, err := f.indexOf(ep.Addr().Unmap())
+	if err != nil {
+		return nil, err
+	}
+	return f.sockaddr(0, i, ep.Port()), nil
+}
+
+func (f *inet) endpoint(sa syscall.Sockaddr) vls.Endpoint {
+	in, ok := sa.(*syscall.SockaddrInet4)
+	if !ok || in.Addr == [4]byte{} {
+		return vls.Endpoint{}
+	}
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if i := int(in.Addr[3]) % (1 << addrBits); i < len(f.addrs) {
+		return netip.AddrPortFrom(f.addrs[i], uint16(in.Port))
+	}
+	return vls.Endpoint{}
+}
+
+func (f *inet) name(s *socket, ep vls.Endpoint) error {
+	i, err := f.indexOf(ep.Addr().Unmap())
+	if err != nil {
+		return err
+	}
+	if s.dgram {
+		// The peer answers to this one.
+		return syscall.Bind(s.fd, f.sockaddr(0, i, 0))
+	}
+	// The port is chosen by connect, which knows both ends.
+	if err := unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
+		return err
+	}
+	const turns = 1<<turnBits - 1
+	turn := 1 + f.sources.Add(1)/perTurn%turns
+	return syscall.Bind(s.fd, f.sockaddr(turn, i, 0))
+}
+
+func (f *inet) bind(fd int, ep vls.Endpoint) (vls.Endpoint, error) {
+	sa, err := f.address(ep)
+	if err != nil {
+		return ep, err
+	}
+	if err = syscall.Bind(fd, sa); err != nil || ep.Port() != 0 {
+		return ep, err
+	}
+	if sa, err = syscall.Getsockname(fd); err != nil {
+		return ep, err
+	}
+	return f.endpoint(sa), nil
+}
+
+// local is AF_UNIX, with abstract names.
+type local struct {
+	prefix string
+	last   atomic.Uint32 // ephemeral port
+}
+
+func newLocal() (family, error) {
+	return &local{prefix: fmt.Sprintf("@vlsbench/%x/", rand.Uint64())}, nil
+}
+
+func (f *local) close() error { return nil }
+func (f *local) domain() int  { return syscall.AF_UNIX }
+
+func (f *local) address(ep vls.Endpoint) (syscall.Sockaddr, error) {
+	ep = netip.AddrPortFrom(ep.Addr().Unmap(), ep.Port())
+	return &syscall.SockaddrUnix{Name: f.prefix + ep.String()}, nil
+}
+
+func (f *local) endpoint(sa syscall.Sockaddr) vls.Endpoint {
+	if un, ok := sa.(*syscall.SockaddrUnix); ok {
+		if text, ours := strings.CutPrefix(un.Name, f.prefix); ours {
+			ep, _ := netip.ParseAddrPort(text)
+			return ep
+		}
+	}
+	return vls.Endpoint{}
+}
+
+func (f *local) bind(fd int, ep vls.Endpoint) (vls.Endpoint, error) {
+	if ep.Port() != 0 {
+		sa, _ := f.address(ep)
+		return ep, syscall.Bind(fd, sa)
+	}
+	for range ephemeralPorts {
+		ep = netip.AddrPortFrom(ep.Addr(), uint16(firstPort+f.last.Add(1)%ephemeralPorts))
+		sa, _ := f.address(ep)
+		if err := syscall.Bind(fd, sa); err != syscall.EADDRINUSE {
+			return ep, err
+		}
+	}
+	return ep, syscall.EADDRINUSE
+}
+
+func (f *local) name(s *socket, ep vls.Endpoint) error {
+	_, err := f.bind(s.fd, netip.AddrPortFrom(ep.Addr(), 0))
+	return err
+}
+
+// ports is what sessions of an application are bound to: what Linux knows of its
+// own addresses, and cannot of ours, is who is bound to the unspecified one.
+type ports struct {
+	wild atomic.Int32 // how many are
+	mu   sync.Mutex
+	m    map[portKey]*[3]int // how many: unspecified v4 and v6, and others
+}
+
+type portKey struct {
+	dgram bool
+	port  uint16
+}
+
+// class is where an address is counted.
+func class(a netip.Addr) int {
+	switch {
+	case !a.IsUnspecified():
+		return 2
+	case a.Is4():
+		return 0
+	}
+	return 1
+}
+
+// add enters an endpoint. EADDRINUSE: this or the port's other one is at an
+// unspecified address.
+func (p *ports) add(dgram bool, ep vls.Endpoint) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key, c := portKey{dgram, ep.Port()}, class(ep.Addr().Unmap())
+	n := p.m[key]
+	if n == nil {
+		n = new([3]int)
+		if p.m == nil {
+			p.m = make(map[portKey]*[3]int)
+		}
+		p.m[key] = n
+	}
+	if c == 2 && n[0]+n[1] > 0 || c < 2 && n[2] > 0 {
+		return syscall.EADDRINUSE
+	}
+	n[c]++
+	if c < 2 {
+		p.wild.Add(1)
+	}
+	return nil
+}
+
+// remove takes an endpoint out.
+func (p *ports) remove(dgram bool, ep vls.Endpoint) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key, c := portKey{dgram, ep.Port()}, class(ep.Addr().Unmap())
+	n := p.m[key]
+	if n[c]--; *n == [3]int{} {
+		delete(p.m, key)
+	}
+	if c < 2 {
+		p.wild.Add(-1)
+	}
+}
+
+// resolve is the endpoint that serves ep: the unspecified one of its family where
+// that is bound. As in Linux, that of IPv6 serves IPv4 too.
+func (p *ports) resolve(dgram bool, ep vls.Endpoint) vls.Endpoint {
+	if p.wild.Load() == 0 {
+		return ep
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.m[portKey{dgram, ep.Port()}]
+	switch {
+	case n == nil:
+	case n[0] > 0 && ep.Addr().Unmap().Is4():
+		return netip.AddrPortFrom(netip.IPv4Unspecified(), ep.Port())
+	case n[1] > 0:
+		return netip.AddrPortFrom(netip.IPv6Unspecified(), ep.Port())
+	}
+	return ep
+}

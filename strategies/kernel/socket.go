@@ -1,0 +1,476 @@
+package kernel
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"vlsbench/core"
+	"vlsbench/vls"
+
+	"golang.org/x/sys/unix"
+)
+
+// socket is a socket or an epoll set of Linux, which processes may share.
+type socket struct {
+	a     *app
+	fd    int
+	set   bool // an epoll set
+	dgram bool
+
+	refs     atomic.Int32 // tables that hold it
+	shared   atomic.Bool  // two of them have at once: the descriptor is non-blocking
+	nonblock atomic.Bool  // as the session is to be
+
+	listens   atomic.Bool
+	connected atomic.Bool // is, or was once; a non-blocking one only once it is seen
+	named     atomic.Bool // has an address, given or not
+
+	mu      sync.Mutex
+	waiters []*thread    // in ppoll
+	stop    int          // -1, or an eventfd that ends waits on a set
+	bound   vls.Endpoint // zero if not by Bind
+	remote  vls.Endpoint // what connect was asked for
+}
+
+func (a *app) socket(fd int) *socket {
+	s := &socket{a: a, fd: fd, stop: -1}
+	s.refs.Store(1)
+	return s
+}
+
+// share adds a table that holds the socket.
+func (s *socket) share() {
+	s.refs.Add(1)
+	s.shared.Store(true)
+	if s.a.wait == core.Park && !s.set {
+		_ = unix.SetNonblock(s.fd, true)
+	}
+}
+
+// unref ends a table's hold. The last one closes the descriptor.
+func (s *socket) unref() {
+	if s.refs.Add(-1) > 0 {
+		return
+	}
+	_ = unix.Close(s.fd)
+	if s.stop >= 0 {
+		_ = unix.Close(s.stop)
+	}
+	if s.bound.IsValid() {
+		s.a.ports.remove(s.dgram, s.bound)
+	}
+}
+
+// disturb lets those leave who are inside a call on a socket whose handle was
+// closed. A socket that another process has cannot be shut down for that; so
+// threads sleep on one in ppoll, with an eventfd of their own.
+func (s *socket) disturb() {
+	s.kick()
+	if s.refs.Load() > 1 {
+		return
+	}
+	if !s.set {
+		_ = unix.Shutdown(s.fd, unix.SHUT_RDWR)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fd, err := unix.Eventfd(1, unix.EFD_CLOEXEC)
+	if err != nil {
+		return
+	}
+	s.stop = fd
+	_ = unix.EpollCtl(s.fd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN})
+}
+
+// kick lets all who sleep on the socket in ppoll look again.
+func (s *socket) kick() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.waiters {
+		t.kicked.Store(true)
+		_, _ = unix.Write(t.eventfd, kickWord[:])
+	}
+}
+
+var kickWord = [8]byte{1, 1, 1, 1, 1, 1, 1, 1}
+
+// thread is a calling context.
+type thread struct {
+	p    *process
+	wait core.Wait
+
+	events []unix.EpollEvent // for EpollWait
+	fds    []unix.PollFd     // for what sleeps
+	slots  []*slot           // for Poll and Select: of fds, nil if there is none
+	asked  []vls.Handle      // and what they were found by
+
+	eventfd int         // ends a sleep in ppoll; -1 until there was one
+	kicked  atomic.Bool // it was written to
+}
+
+func (t *thread) Register() error { return nil }
+
+func (t *thread) Exit() error {
+	if t.eventfd >= 0 {
+		t.p.mu.Lock()
+		delete(t.p.eventfds, t.eventfd)
+		t.p.mu.Unlock()
+		_ = unix.Close(t.eventfd)
+		t.eventfd = -1
+	}
+	return nil
+}
+
+// blocking reports whether a new descriptor blocks.
+func (t *thread) blocking(nonblocking bool) bool { return t.wait == core.Park && !nonblocking }
+
+// errno gives an error of Linux the name that the API has for it, whatever the
+// session is.
+func errno(err error) error {
+	switch err {
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS:
+		return syscall.ENOMEM
+	case syscall.EBADF, syscall.ENOTSOCK:
+		return syscall.EBADFD
+	}
+	return err
+}
+
+// hold is the slot of a session; EBADFD for a set. Let go of it with release.
+func (t *thread) hold(h vls.Handle) (*slot, error) {
+	s := t.p.acquire(h)
+	if s == nil {
+		return nil, syscall.EBADFD
+	}
+	if s.sock.set {
+		t.p.release(s)
+		return nil, syscall.EBADFD
+	}
+	return s, nil
+}
+
+// open gives a new socket a handle, or closes it.
+func (t *thread) open(s *socket) (vls.Handle, error) {
+	h, err := t.p.open(s, t.p.worker)
+	if err != nil {
+		s.unref()
+	}
+	return h, err
+}
+
+func (t *thread) Create(p vls.Proto, nonblocking bool) (vls.Handle, error) {
+	kind := syscall.SOCK_STREAM
+	switch p {
+	case vls.TCP:
+	case vls.UDP:
+		kind = syscall.SOCK_DGRAM
+	default:
+		return 0, syscall.EAFNOSUPPORT
+	}
+	mode := kind | syscall.SOCK_CLOEXEC
+	if !t.blocking(nonblocking) {
+		mode |= syscall.SOCK_NONBLOCK
+	}
+	a := t.p.a
+	fd, err := unix.Socket(a.family.domain(), mode, 0)
+	if err != nil {
+		return 0, errno(err)
+	}
+	s := a.socket(fd)
+	s.dgram = p == vls.UDP
+	s.nonblock.Store(nonblocking)
+	if s.tcp() {
+		// Accepted sockets have it from their listener.
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+			s.unref()
+			return 0, errno(err)
+		}
+	}
+	return t.open(s)
+}
+
+// tcp reports whether the socket is one of TCP, and not AF_UNIX.
+func (s *socket) tcp() bool { return !s.dgram && s.a.family.domain() == syscall.AF_INET }
+
+func (t *thread) Bind(h vls.Handle, ep vls.Endpoint) error {
+	s, err := t.hold(h)
+	if err != nil {
+		return err
+	}
+	defer t.p.release(s)
+	if !ep.Addr().IsValid() {
+		return syscall.EINVAL
+	}
+	return errno(s.sock.bind(ep))
+}
+
+func (s *socket) bind(ep vls.Endpoint) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bound.IsValid() {
+		return syscall.EINVAL
+	}
+	a := s.a
+	if s.tcp() {
+		// An endpoint is free again as soon as its listener is gone.
+		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+			return err
+		}
+	}
+	anyPort := ep.Port() == 0
+	if !anyPort {
+		if err := a.ports.add(s.dgram, ep); err != nil {
+			return err
+		}
+	}
+	got, err := a.family.bind(s.fd, ep)
+	switch {
+	case err == nil && anyPort:
+		err = a.ports.add(s.dgram, got)
+	case err != nil && !anyPort:
+		a.ports.remove(s.dgram, ep)
+	}
+	if err != nil {
+		return err
+	}
+	s.bound = got
+	s.named.Store(true)
+	return nil
+}
+
+func (t *thread) Listen(h vls.Handle, backlog int) error {
+	s, err := t.hold(h)
+	if err != nil {
+		return err
+	}
+	defer t.p.release(s)
+	sock := s.sock
+	sock.mu.Lock()
+	defer sock.mu.Unlock()
+	if !sock.bound.IsValid() {
+		return syscall.EINVAL
+	}
+	if err := unix.Listen(s.fd, backlog); err != nil {
+		return errno(err)
+	}
+	sock.listens.Store(true)
+	return nil
+}
+
+func (t *thread) Connect(h vls.Handle, ep vls.Endpoint) error {
+	s, err := t.hold(h)
+	if err != nil {
+		return err
+	}
+	defer t.p.release(s)
+	sock := s.sock
+	if !ep.Addr().IsValid() || ep.Port() == 0 || sock.listens.Load() {
+		return syscall.EINVAL
+	}
+	if err := sock.nameFor(ep); err != nil {
+		return errno(err)
+	}
+	sa, err := sock.to(ep)
+	if err != nil {
+		return err
+	}
+	err = t.connect(s, h, sa)
+	if err == nil || err == syscall.EINPROGRESS {
+		sock.mu.Lock()
+		sock.remote = ep
+		sock.mu.Unlock()
+	}
+	if err == nil {
+		sock.connected.Store(true)
+	}
+	return err
+}
+
+// nameFor gives a socket an address if it has none.
+func (s *socket) nameFor(ep vls.Endpoint) error {
+	if s.named.Load() {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.named.Load() {
+		return nil
+	}
+	err := s.a.family.name(s, ep)
+	if err == nil {
+		s.named.Store(true)
+	}
+	return err
+}
+
+// to is the address by which an endpoint is reached.
+func (s *socket) to(ep vls.Endpoint) (syscall.Sockaddr, error) {
+	return s.a.family.address(s.a.ports.resolve(s.dgram, ep))
+}
+
+func (t *thread) connect(s *slot, h vls.Handle, sa syscall.Sockaddr) error {
+	var w waiter
+	sock := s.sock
+	for {
+		err := syscall.Connect(s.fd, sa)
+		switch {
+		case err == nil:
+			return nil
+		case t.gone(s, h):
+			return syscall.ENOTCONN
+		case err == syscall.EINTR:
+			// It goes on; ask again.
+		case err == syscall.EAGAIN && !sock.dgram:
+			// AF_UNIX: the backlog is full.
+			if sock.nonblock.Load() {
+				return syscall.ECONNREFUSED
+			}
+			if t.wait != core.Spin && w.tired(t) {
+				// No event tells of room there.
+				return t.connectBlocking(s, h, sa)
+			}
+		case err == syscall.EINPROGRESS, err == syscall.EALREADY:
+			if sock.nonblock.Load() {
+				return err
+			}
+			w.wait(t, s, h, unix.POLLOUT)
+		default:
+			return errno(err)
+		}
+	}
+}
+
+// connectBlocking waits inside connect.
+func (t *thread) connectBlocking(s *slot, h vls.Handle, sa syscall.Sockaddr) error {
+	if err := unix.SetNonblock(s.fd, false); err != nil {
+		return err
+	}
+	err := syscall.Connect(s.fd, sa)
+	for err == syscall.EINTR {
+		err = syscall.Connect(s.fd, sa)
+	}
+	if e := unix.SetNonblock(s.fd, true); err == nil {
+		err = e
+	}
+	if err != nil && t.gone(s, h) {
+		return syscall.ENOTCONN
+	}
+	return errno(err)
+}
+
+func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, error) {
+	s, err := t.hold(h)
+	if err != nil {
+		return 0, vls.Endpoint{}, err
+	}
+	defer t.p.release(s)
+	nonblocking := flags&syscall.O_NONBLOCK != 0
+	mode := syscall.SOCK_CLOEXEC
+	if !t.blocking(nonblocking) {
+		mode |= syscall.SOCK_NONBLOCK
+	}
+	var w waiter
+	for {
+		fd, sa, err := syscall.Accept4(s.fd, mode)
+		switch {
+		case err == nil:
+			a := t.p.a
+			sock := a.socket(fd)
+			sock.nonblock.Store(nonblocking)
+			sock.connected.Store(true)
+			sock.named.Store(true)
+			h, err := t.open(sock)
+			return h, a.peer(sa), err
+		case t.gone(s, h):
+			return 0, vls.Endpoint{}, syscall.ENOTCONN
+		case err == syscall.EAGAIN:
+			if s.sock.nonblock.Load() {
+				return 0, vls.Endpoint{}, err
+			}
+			w.wait(t, s, h, unix.POLLIN)
+		case err == syscall.EINTR:
+		case err == syscall.EINVAL, err == syscall.EOPNOTSUPP:
+			return 0, vls.Endpoint{}, syscall.EBADFD
+		default:
+			return 0, vls.Endpoint{}, errno(err)
+		}
+	}
+}
+
+// peer is the endpoint of a peer's address. One that is bound to the unspecified
+// address is at the loopback address.
+func (a *app) peer(sa syscall.Sockaddr) vls.Endpoint {
+	ep := a.family.endpoint(sa)
+	switch {
+	case !ep.Addr().IsUnspecified():
+		return ep
+	case ep.Addr().Is4():
+		return netip.AddrPortFrom(loopback4, ep.Port())
+	}
+	return netip.AddrPortFrom(netip.IPv6Loopback(), ep.Port())
+}
+
+func (t *thread) Shutdown(h vls.Handle, how int) error {
+	s, err := t.hold(h)
+	if err != nil {
+		return err
+	}
+	defer t.p.release(s)
+	sock := s.sock
+	switch {
+	case sock.listens.Load():
+		return syscall.EBADFD
+	case !sock.dgram && !sock.isConnected() && how >= 0 && how <= syscall.SHUT_RDWR:
+		return syscall.ENOTCONN // which AF_UNIX does not say
+	}
+	if err := unix.Shutdown(s.fd, how); err != nil {
+		return errno(err)
+	}
+	// poll of AF_UNIX does not tell a writer of it.
+	sock.kick()
+	return nil
+}
+
+// isConnected reports whether the socket has been connected.
+func (s *socket) isConnected() bool {
+	if s.connected.Load() {
+		return true
+	}
+	_, err := syscall.Getpeername(s.fd)
+	if err == nil {
+		s.connected.Store(true)
+	}
+	return err == nil
+}
+
+func (t *thread) Close(h vls.Handle) error { return t.p.close(h) }
+
+func (t *thread) SessionHandle(h vls.Handle) (vls.SessionHandle, error) {
+	index, worker, err := t.SessionIndex(h)
+	return vls.SessionHandle(h)>>32<<32 | vls.SessionHandle(worker<<24|index), err
+}
+
+func (t *thread) SessionIndex(h vls.Handle) (index, worker uint32, err error) {
+	s := t.p.acquire(h)
+	if s == nil {
+		return 0, 0, syscall.EBADFD
+	}
+	t.p.release(s)
+	return s.index, t.p.worker, nil
+}
+
+func (t *thread) HandleOf(index uint32) (vls.Handle, error) {
+	if s := t.p.at(index); s != nil {
+		if h := s.handle.Load(); h != 0 {
+			return vls.Handle(h), nil
+		}
+	}
+	return 0, syscall.EBADFD
+}
+
+func (t *thread) UseEventfd() bool         { return false }
+func (t *thread) MultiThreadWorkers() bool { return false }
+func (t *thread) UseRealEpoll() bool       { return false }
