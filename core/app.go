@@ -13,7 +13,8 @@ import (
 // Hooks let a strategy act inside the core. They are set when the application
 // is made; one that is nil is not called. t is the calling thread; its Owner
 // is whatever the strategy gave [Worker.NewThread]. s is the session that the
-// operation waits for: a stream, a listener or a set.
+// operation waits for, a set among them, and nil where it waits for several, as
+// Poll does, which holds none.
 type Hooks struct {
 	// Sleep is called before a thread waits: the strategy lets go of all that
 	// it holds, and marks the thread as being outside. The core touches
@@ -63,8 +64,8 @@ func (c Config) withDefaults() (Config, error) {
 		v             *int
 		def, min, max int
 	}{
-		{"rx-fifo-size", &c.RxFifoSize, 4 << 20, 4 << 10, fifo.MaxSize},
-		{"tx-fifo-size", &c.TxFifoSize, 4 << 20, 4 << 10, fifo.MaxSize},
+		{"rx-fifo-size", &c.RxFifoSize, 4 << 20, minFifo, maxFifo},
+		{"tx-fifo-size", &c.TxFifoSize, 4 << 20, minFifo, maxFifo},
 		{"event-queue-size", &c.EventQueueSize, 1024, fifo.MinEvents, fifo.MaxEvents},
 		{"segment-size", &c.SegmentSize, 256 << 20, 1 << 20, fifo.MaxSegment},
 		{"max-workers", &c.MaxWorkers, 16, 1, 255},

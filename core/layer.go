@@ -12,6 +12,7 @@ import (
 type layer struct {
 	table atomic.Pointer[map[Endpoint]*listener]
 	port  atomic.Uint32
+	bound ports // of datagrams
 }
 
 const (
@@ -33,22 +34,36 @@ func (y *layer) lookup(ep Endpoint) *listener {
 	if l := table[ep]; l != nil {
 		return l
 	}
-	return table[netip.AddrPortFrom(anyAddr(ep.Addr()), ep.Port())]
+	if l := table[netip.AddrPortFrom(anyAddr(ep.Addr()), ep.Port())]; l != nil {
+		return l
+	}
+	if l := table[netip.AddrPortFrom(netip.IPv6Unspecified(), ep.Port())]; l != nil && !l.v6only {
+		return l
+	}
+	return nil
 }
 
 // listen enters a listener; false: its endpoint is taken.
 func (y *layer) listen(l *listener) bool {
 	return y.update(func(table map[Endpoint]*listener) bool {
-		for ep := range table {
-			same := ep.Addr() == l.ep.Addr() ||
-				anyAddr(ep.Addr()) == anyAddr(l.ep.Addr()) && (ep.Addr().IsUnspecified() || l.ep.Addr().IsUnspecified())
-			if ep.Port() == l.ep.Port() && same {
+		for ep, o := range table {
+			if ep.Port() == l.ep.Port() && overlap(ep.Addr(), o.v6only, l.ep.Addr(), l.v6only) {
 				return false
 			}
 		}
 		table[l.ep] = l
 		return true
 	})
+}
+
+// overlap reports whether two local addresses stand for a common one. The
+// unspecified address stands for all of its family, that of IPv6 for those of
+// IPv4 too, unless it is for IPv6 only.
+func overlap(a netip.Addr, aV6only bool, b netip.Addr, bV6only bool) bool {
+	covers := func(any netip.Addr, v6only bool, x netip.Addr) bool {
+		return any.IsUnspecified() && (any.Is4() == x.Is4() || any.Is6() && !v6only)
+	}
+	return a == b || covers(a, aV6only, b) || covers(b, bV6only, a)
 }
 
 // unlisten takes a listener out.
@@ -81,7 +96,9 @@ func (y *layer) update(change func(map[Endpoint]*listener) bool) bool {
 // listening session takes.
 type listener struct {
 	ep      Endpoint
-	target  Handle // the listening session
+	v6only  bool
+	target  Handle        // the listening session
+	rx, tx  atomic.Uint32 // sizes of the fifos it brings to a connection
 	backlog atomic.Int32
 	n       atomic.Int32         // waiting, or about to
 	pushed  atomic.Uint32        // connections ever, to tell a new one from an old

@@ -9,7 +9,8 @@ import (
 )
 
 // Read reads what is there, at most len(p), and waits for the first byte unless
-// the session is non-blocking. 0, nil is the end of the stream. EFAULT: p is
+// the session is non-blocking. 0, nil is the end of the stream. Of datagrams it
+// is [Thread.Recvfrom] without the sender. EFAULT: p is
 // nil. EWOULDBLOCK. ENOTCONN: not connected, or closed meanwhile. ECONNRESET:
 // reset, and what was unread is gone. EBADFD: an epoll set. Session rx:
 // exclusive. Session control: shared.
@@ -22,7 +23,7 @@ func (t *Thread) Read(s *Session, p []byte) (int, error) {
 			return n, nil
 		}
 	}
-	return t.readSlow(s, p)
+	return t.readSlow(s, p, false)
 }
 
 func (s *Session) dequeue(p []byte) int {
@@ -39,7 +40,22 @@ func (t *Thread) tellSpace(s *Session) {
 	}
 }
 
-func (t *Thread) readSlow(s *Session, p []byte) (int, error) {
+// take reads what is there; peeked at, it stays.
+func (s *Session) take(p []byte, peek bool) int {
+	if !peek {
+		return s.dequeue(p)
+	}
+	s.rxAudit.Enter("session rx", audit.Exclusive)
+	n, _ := s.rx.Peek(0, p)
+	s.rxAudit.Leave(audit.Exclusive)
+	return n
+}
+
+func (t *Thread) readSlow(s *Session, p []byte, peek bool) (int, error) {
+	if s.dg != nil {
+		n, _, err := t.recv(s, p, peek)
+		return n, err
+	}
 	defer t.done()
 	if p == nil {
 		return 0, syscall.EFAULT
@@ -54,7 +70,7 @@ func (t *Thread) readSlow(s *Session, p []byte) (int, error) {
 		// What was written before the end was published before it, so a fifo
 		// that is empty after the end was seen stays empty.
 		end := s.rx.Status()&stEnd != 0
-		if n := s.dequeue(p); n > 0 {
+		if n := s.take(p, peek); n > 0 {
 			if s.rx.Wanted() {
 				t.tellSpace(s)
 			}
@@ -72,7 +88,8 @@ func (t *Thread) readSlow(s *Session, p []byte) (int, error) {
 	}
 }
 
-// Write writes all of p, waiting for space; non-blocking it writes what fits.
+// Write writes all of p, waiting for space; non-blocking it writes what fits. Of
+// datagrams it is [Thread.Sendto] the peer.
 // EWOULDBLOCK: nothing fits. EPIPE: shut down. ENOTCONN: not connected, or
 // closed meanwhile. ECONNRESET. ENOMEM: the segment is exhausted. EBADFD: an
 // epoll set. An error comes with 0; what was written before it counts first.
@@ -106,6 +123,9 @@ func (t *Thread) tellData(s *Session) {
 }
 
 func (t *Thread) writeSlow(s *Session, p []byte, done int) (int, error) {
+	if s.dg != nil {
+		return t.send(s, p, Endpoint{})
+	}
 	defer t.done()
 	for {
 		n, err := t.tryWrite(s, p[done:])

@@ -85,11 +85,14 @@ type Thread struct {
 	// before it makes a wait of it. Only the thread itself reads and writes it.
 	Bare bool
 
-	// What a waiting thread waits for, under the queue's exclusion.
+	// What a waiting thread waits for, nil in Poll, under the queue's exclusion.
 	waitsFor *Session
 	word     uint32 // futex: 1 once woken
 
 	waited bool // the operation under way has
+
+	flow   *flow      // what a blocked send waits for room in
+	polled []*Session // memory for the next Poll
 }
 
 // NewThread makes a calling context of the worker. ENOMEM: there are 256 in the
@@ -196,7 +199,9 @@ func (t *Thread) dispatch(s *Session) {
 // wake wakes the threads that wait for s. Worker mq: exclusive.
 func (t *Thread) wake(s *Session) {
 	for _, o := range t.w.waiters {
-		if o.waitsFor == s && o != t {
+		// Who waits for none in particular is in a Poll, of s among others if s
+		// is in any.
+		if o != t && (o.waitsFor == s || o.waitsFor == nil && s.polls > 0) {
 			o.rouse()
 		}
 	}
@@ -230,10 +235,12 @@ const (
 	waitRead waitKind = iota
 	waitWrite
 	waitAccept
+	waitRecv // a datagram
+	waitSend // room for one in the thread's flow
 )
 
 // ready reports whether a wait is over. It needs no exclusion.
-func (s *Session) ready(k waitKind, want int) bool {
+func (t *Thread) ready(s *Session, k waitKind, want int) bool {
 	flags := s.flags.Load()
 	if flags&fClosing != 0 {
 		return true
@@ -243,6 +250,10 @@ func (s *Session) ready(k waitKind, want int) bool {
 		return s.rx.MaxDequeue() > 0 || s.rx.Status() != 0 || flags&fRdShut != 0
 	case waitWrite:
 		return s.tx.MaxEnqueue() >= want || s.tx.Status() != 0
+	case waitRecv:
+		return s.dg.flows.Load() > 0 || s.err.Load() != 0 || flags&fRdShut != 0
+	case waitSend:
+		return t.flow.f.MaxEnqueue() >= want || t.flow.gone() || s.err.Load() != 0 || flags&fWrShut != 0
 	default:
 		return s.lsn.waiting()
 	}
@@ -254,7 +265,7 @@ func (s *Session) ready(k waitKind, want int) bool {
 func (t *Thread) wait(s *Session, k waitKind, want int) error {
 	if t.Bare {
 		for range bareSpins {
-			if s.ready(k, want) {
+			if t.ready(s, k, want) {
 				return nil
 			}
 			hw.Pause()
@@ -294,7 +305,7 @@ func (t *Thread) await(s *Session, k waitKind, want int) {
 		if mode == Adaptive {
 			until = hw.Cycles() + hw.NanosToCycles(spinTime)
 		}
-		for i := 1; !s.ready(k, want); i++ {
+		for i := 1; !t.ready(s, k, want); i++ {
 			hw.Pause()
 			if i%64 != 0 {
 				continue
@@ -322,7 +333,7 @@ func (t *Thread) sleep(s *Session, k waitKind, want int) {
 	t.join(s)
 	for {
 		t.drain()
-		if s.ready(k, want) {
+		if t.ready(s, k, want) {
 			break
 		}
 		switch k {
@@ -330,8 +341,12 @@ func (t *Thread) sleep(s *Session, k waitKind, want int) {
 			s.rx.UnsetEvent()
 		case waitWrite:
 			s.tx.WantNotify(want)
+		case waitRecv:
+			s.dg.event.Store(0)
+		case waitSend:
+			t.flow.f.WantNotify(want)
 		}
-		if t.doze(-1, func() bool { return s.ready(k, want) }) {
+		if t.doze(-1, func() bool { return t.ready(s, k, want) }) {
 			break
 		}
 	}

@@ -18,17 +18,19 @@
 //	create, epoll_create           SP, then P.w
 //	bind, listen, connect, attr    P.r S
 //	shutdown, read, write          P.r S
+//	recvfrom, sendto, write_msg    P.r S
 //	accept                         P.r S SP, then P.w
 //	close                          P.w S MQ SP
 //	epoll_ctl                      P.r S(set) S(session) MQ
 //	epoll_wait                     P.r S(set) MQ
+//	select, poll                   MQ
 //	handle to session, to index    P.r S
 //	index to handle                P.r
 //
 // P.r is let go as soon as S is held, since a session keeps its address; only
 // epoll_ctl, which wants two, keeps it to its end. A wait
-// holds nothing, and looks its session up again afterwards; read, write and
-// accept take MQ by themselves while they wait.
+// holds nothing, and looks its session up again afterwards; who waits takes MQ by
+// itself meanwhile.
 //
 // # One thread
 //
@@ -200,7 +202,8 @@ type thread struct {
 	v     *session // whose S is held
 
 	p    *process
-	slot int // reader number for P
+	slot int           // reader number for P
+	fds  []core.PollFD // memory for Poll
 	_    [128]byte
 }
 
@@ -376,6 +379,9 @@ func (t *thread) sleep(*core.Session) { t.release() }
 // woke is the hook after a wait: what the operation needs is taken again, by
 // the mode that is in force now, and its session looked up again.
 func (t *thread) woke(s *core.Session) bool {
+	if s == nil {
+		return true // of select and poll, which need none
+	}
 	setMark(&t.mark, 1)
 	v := s.Owner.(*session)
 	if t.alone.Load() {

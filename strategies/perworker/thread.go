@@ -134,6 +134,26 @@ func (t *thread) writeLocked(h vls.Handle, p []byte) (int, error) {
 	return n, err
 }
 
+func (t *thread) Recvfrom(h vls.Handle, p []byte, flags int) (int, vls.Endpoint, error) {
+	s, err := t.acquire(h)
+	if err != nil {
+		return 0, vls.Endpoint{}, err
+	}
+	n, ep, err := t.c.Recvfrom(s, p, flags)
+	t.release()
+	return n, ep, err
+}
+
+func (t *thread) Sendto(h vls.Handle, p []byte, flags int, ep vls.Endpoint) (int, error) {
+	s, err := t.acquire(h)
+	if err != nil {
+		return 0, err
+	}
+	n, err := t.c.Sendto(s, p, flags, ep)
+	t.release()
+	return n, err
+}
+
 // WriteMsg is Write: a cut-through session tells its reader at once anyway.
 func (t *thread) WriteMsg(h vls.Handle, p []byte) (int, error) { return t.Write(h, p) }
 
@@ -231,6 +251,23 @@ func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Dur
 		return 0, err
 	}
 	n, err := t.c.EpollWait(s, evs, timeout)
+	t.release()
+	return n, err
+}
+
+func (t *thread) Select(read, write, except *vls.HandleSet, timeout time.Duration) (int, error) {
+	return vls.SelectBy(t.poll, read, write, except, timeout)
+}
+
+func (t *thread) Poll(fds []vls.PollFD, timeout time.Duration) (int, error) {
+	return vls.PollBy(t.poll, &t.fds, fds, timeout)
+}
+
+func (t *thread) poll(fds []core.PollFD, timeout time.Duration) (int, error) {
+	if _, err := t.begin(); err != nil {
+		return 0, err
+	}
+	n, err := t.c.Poll(fds, timeout)
 	t.release()
 	return n, err
 }

@@ -11,7 +11,7 @@ import (
 // Create, bind, listen, connect, accept, and what this version does not have.
 var sessionCases = []testCase{
 	{name: "create", doc: "TCP makes a session, blocking or not as asked; an unknown protocol is EAFNOSUPPORT", run: testCreate},
-	{name: "not-supported", doc: "datagrams, fork, select and poll answer ENOTSUP", run: testNotSupported},
+	{name: "not-supported", doc: "fork answers ENOTSUP", run: testNotSupported},
 	{name: "bind-errors", doc: "bind wants an address, once, on a session that is neither connected nor a set", run: testBindErrors},
 	{name: "listen-idempotent", doc: "listen on a listener sets its backlog anew", run: testListenIdempotent},
 	{name: "listen-errors", doc: "unbound and connected are EINVAL, a taken endpoint EADDRINUSE until its listener closes", run: testListenErrors},
@@ -39,15 +39,7 @@ func testCreate(e *env) {
 }
 
 func testNotSupported(e *env) {
-	p := e.process()
-	th := e.threadOf(p)
-	x, _ := e.pair(th, th)
-	e.want(syscall.ENOTSUP, err1(th.Create(vls.UDP, false)))
-	e.want(syscall.ENOTSUP, err2(th.Recvfrom(x.h, make([]byte, 8), 0)))
-	e.want(syscall.ENOTSUP, err1(th.Sendto(x.h, make([]byte, 8), 0, e.address())))
-	e.want(syscall.ENOTSUP, err1(th.Select(nil, nil, nil, 0)))
-	e.want(syscall.ENOTSUP, err1(th.Poll(nil, 0)))
-	e.want(syscall.ENOTSUP, err1(p.Fork()))
+	e.want(syscall.ENOTSUP, err1(e.process().Fork()))
 }
 
 func testBindErrors(e *env) {
