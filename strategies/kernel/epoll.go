@@ -5,6 +5,7 @@ import (
 	"syscall"
 	"time"
 
+	"vlsbench/core"
 	"vlsbench/vls"
 
 	"golang.org/x/sys/unix"
@@ -131,113 +132,56 @@ func (e end) left(timeout time.Duration) time.Duration {
 	return max(time.Until(e.Time), 0)
 }
 
-func (t *thread) Poll(list []vls.PollFD, timeout time.Duration) (int, error) {
-	t.begin(len(list))
-	for i := range list {
-		t.ask(list[i].Handle, int16(list[i].Events))
-	}
-	n, err := t.poll(timeout)
-	for i := range list {
-		list[i].Revents = uint32(uint16(t.fds[i].Revents))
-	}
-	t.end()
-	return n, err
+func (t *thread) Poll(fds []vls.PollFD, timeout time.Duration) (int, error) {
+	return vls.PollBy(t.poll, &t.polled, fds, timeout)
 }
 
-// Select is poll with the events that select(2) documents.
 func (t *thread) Select(read, write, except *vls.HandleSet, timeout time.Duration) (int, error) {
-	const (
-		readable    = unix.POLLIN | unix.POLLRDNORM | unix.POLLRDBAND | unix.POLLHUP | unix.POLLERR
-		writable    = unix.POLLOUT | unix.POLLWRNORM | unix.POLLWRBAND | unix.POLLERR
-		exceptional = unix.POLLPRI
-	)
-	sets := []struct {
-		set *vls.HandleSet
-		is  int16
-	}{{read, readable}, {write, writable}, {except, exceptional}}
-	var handles []vls.Handle
-	t.begin(0)
-	for _, s := range sets {
-		if s.set != nil {
-			for h := range s.set.All() {
-				handles = append(handles, h)
-				t.ask(h, s.is&^(unix.POLLHUP|unix.POLLERR))
-			}
-		}
-	}
-	_, err := t.poll(timeout)
-	n, i := 0, 0
-	for _, f := range t.fds {
-		if f.Revents&unix.POLLNVAL != 0 {
-			err = syscall.EBADFD
-		}
-	}
-	for _, s := range sets {
-		if s.set == nil || err != nil {
-			continue
-		}
-		for range s.set.Len() {
-			if t.fds[i].Revents&s.is == 0 {
-				s.set.Remove(handles[i])
-			} else {
-				n++
-			}
-			i++
-		}
-	}
-	t.end()
-	return n, err
+	return vls.SelectBy(t.poll, read, write, except, timeout)
 }
 
-// begin, ask and poll are one call of poll, over what was asked for since begin;
-// the answers stand in t.fds until end.
-func (t *thread) begin(n int) {
-	t.fds, t.slots, t.asked = t.fds[:0], t.slots[:0], t.asked[:0]
-	t.fds = slices.Grow(t.fds, n+1)
-}
-
-func (t *thread) ask(h vls.Handle, events int16) {
-	s := t.p.acquire(h)
-	fd := unix.PollFd{Fd: -1, Events: events}
-	if s != nil {
-		fd.Fd = int32(s.fd)
+// poll is what both are made of, as in the session core.
+func (t *thread) poll(list []core.PollFD, timeout time.Duration) (int, error) {
+	t.fds = slices.Grow(t.fds[:0], len(list)+1)
+	t.slots = t.slots[:0]
+	for i := range list {
+		s := t.p.acquire(vls.Handle(list[i].Handle))
+		if s != nil && s.sock.set {
+			t.p.release(s)
+			s = nil
+		}
+		fd := unix.PollFd{Fd: -1, Events: int16(list[i].Events)}
+		if s != nil {
+			fd.Fd = int32(s.fd)
+		}
+		t.fds, t.slots = append(t.fds, fd), append(t.slots, s)
 	}
-	t.fds, t.slots, t.asked = append(t.fds, fd), append(t.slots, s), append(t.asked, h)
-}
-
-func (t *thread) end() {
+	n, err := t.pollSlots(list, timeout)
 	for i, s := range t.slots {
 		if s != nil {
 			t.p.release(s)
 			t.slots[i] = nil
 		}
 	}
+	return n, errno(err)
 }
 
-func (t *thread) poll(timeout time.Duration) (int, error) {
+func (t *thread) pollSlots(list []core.PollFD, timeout time.Duration) (n int, err error) {
 	var w waiter
 	until := deadline(timeout)
 	joined := false
-	n, err := 0, error(nil)
 	for left := timeout; ; left = until.left(timeout) {
-		sleeps := joined && left != 0 && w.tired(t)
-		if !sleeps {
-			n, err = unix.Ppoll(t.fds, &unix.Timespec{}, nil)
-		} else if n, err = t.sleep(left); t.kicked.Load() {
+		if joined && left != 0 {
+			_, err = t.sleep(left)
 			t.calm()
+		} else {
+			_, err = unix.Ppoll(t.fds, &unix.Timespec{}, nil)
 		}
-		if err == syscall.EINTR {
-			n, err = 0, nil
+		if err != nil && err != syscall.EINTR {
+			break
 		}
-		for i, s := range t.slots {
-			if s == nil || t.gone(s, t.asked[i]) {
-				if t.fds[i].Revents == 0 {
-					n++
-				}
-				t.fds[i].Revents = unix.POLLNVAL
-			}
-		}
-		if n != 0 || err != nil || left == 0 {
+		n, err = t.found(list), nil
+		if n > 0 || left == 0 {
 			break
 		}
 		if !joined && w.tired(t) && t.arm() {
@@ -245,6 +189,10 @@ func (t *thread) poll(timeout time.Duration) (int, error) {
 			joined = true
 			for _, s := range t.slots {
 				t.join(s.sock)
+			}
+			// And what was before?
+			if n = t.found(list); n > 0 {
+				break
 			}
 		}
 	}
@@ -254,5 +202,25 @@ func (t *thread) poll(timeout time.Duration) (int, error) {
 		}
 		t.calm()
 	}
-	return n, errno(err)
+	return n, err
+}
+
+// found fills in what the last ppoll said, and which sessions are gone.
+func (t *thread) found(list []core.PollFD) int {
+	n := 0
+	for i := range list {
+		fd, s := &list[i], t.slots[i]
+		if s == nil || t.gone(s, vls.Handle(fd.Handle)) {
+			fd.Revents = core.POLLNVAL
+		} else if fd.Revents = uint32(uint16(t.fds[i].Revents)); fd.Exact {
+			if fd.Revents &= fd.Events; fd.Revents == 0 && t.fds[i].Revents != 0 {
+				// A hang-up that nobody asked for would end each sleep at once.
+				t.fds[i].Fd = -1
+			}
+		}
+		if fd.Revents != 0 {
+			n++
+		}
+	}
+	return n
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,7 +16,8 @@ import (
 )
 
 // family is how endpoints become addresses of Linux, those of one application
-// apart from those of any other. Its methods may be called by any thread.
+// apart from those of any other. Its methods may be called by any thread; their
+// endpoints have IPv4 addresses in their own form.
 //
 // Addresses go through package syscall: those of x/sys/unix ask for the protocol
 // of a socket, by a system call more, with each address they return.
@@ -116,7 +118,7 @@ func (f *inet) sockaddr(turn, index uint32, port uint16) syscall.Sockaddr {
 }
 
 func (f *inet) address(ep vls.Endpoint) (syscall.Sockaddr, error) {
-	i, err := f.indexOf(ep.Addr().Unmap())
+	i, err := f.indexOf(ep.Addr())
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +139,7 @@ func (f *inet) endpoint(sa syscall.Sockaddr) vls.Endpoint {
 }
 
 func (f *inet) name(s *socket, ep vls.Endpoint) error {
-	i, err := f.indexOf(ep.Addr().Unmap())
+	i, err := f.indexOf(ep.Addr())
 	if err != nil {
 		return err
 	}
@@ -182,7 +184,6 @@ func (f *local) close() error { return nil }
 func (f *local) domain() int  { return syscall.AF_UNIX }
 
 func (f *local) address(ep vls.Endpoint) (syscall.Sockaddr, error) {
-	ep = netip.AddrPortFrom(ep.Addr().Unmap(), ep.Port())
 	return &syscall.SockaddrUnix{Name: f.prefix + ep.String()}, nil
 }
 
@@ -216,12 +217,12 @@ func (f *local) name(s *socket, ep vls.Endpoint) error {
 	return err
 }
 
-// ports is what sessions of an application are bound to: what Linux knows of its
-// own addresses, and cannot of ours, is who is bound to the unspecified one.
+// ports is what sessions of an application are bound to, for the sake of the
+// unspecified address, of which Linux does not know that it stands for ours.
 type ports struct {
-	wild atomic.Int32 // how many are
+	wild atomic.Int32 // sessions bound to it
 	mu   sync.Mutex
-	m    map[portKey]*[3]int // how many: unspecified v4 and v6, and others
+	m    map[portKey][]*socket
 }
 
 type portKey struct {
@@ -229,70 +230,97 @@ type portKey struct {
 	port  uint16
 }
 
-// class is where an address is counted.
-func class(a netip.Addr) int {
-	switch {
-	case !a.IsUnspecified():
-		return 2
-	case a.Is4():
-		return 0
-	}
-	return 1
+func (s *socket) key() portKey { return portKey{s.dgram, s.bound.Port()} }
+
+// covers reports whether the socket is bound where another address leads too.
+func (s *socket) covers(a netip.Addr) bool {
+	own := s.bound.Addr()
+	return own.IsUnspecified() && own != a && (own.Is4() == a.Is4() || own.Is6() && !s.v6only.Load())
 }
 
-// add enters an endpoint. EADDRINUSE: this or the port's other one is at an
-// unspecified address.
-func (p *ports) add(dgram bool, ep vls.Endpoint) error {
+// taken reports whether somebody stands in the way of s: who hears there, at an
+// address that covers or is covered. Two of one address Linux keeps apart.
+func (p *ports) taken(s *socket) bool {
+	for _, o := range p.m[s.key()] {
+		if o != s && (o.dgram || o.listens.Load()) && (o.covers(s.bound.Addr()) || s.covers(o.bound.Addr())) {
+			return true
+		}
+	}
+	return false
+}
+
+// add enters s, which has its endpoint.
+func (p *ports) add(s *socket) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key, c := portKey{dgram, ep.Port()}, class(ep.Addr().Unmap())
-	n := p.m[key]
-	if n == nil {
-		n = new([3]int)
-		if p.m == nil {
-			p.m = make(map[portKey]*[3]int)
-		}
-		p.m[key] = n
-	}
-	if c == 2 && n[0]+n[1] > 0 || c < 2 && n[2] > 0 {
+	if p.taken(s) {
 		return syscall.EADDRINUSE
 	}
-	n[c]++
-	if c < 2 {
+	if p.m == nil {
+		p.m = make(map[portKey][]*socket)
+	}
+	p.m[s.key()] = append(p.m[s.key()], s)
+	if s.bound.Addr().IsUnspecified() {
 		p.wild.Add(1)
 	}
 	return nil
 }
 
-// remove takes an endpoint out.
-func (p *ports) remove(dgram bool, ep vls.Endpoint) {
+// remove takes s out.
+func (p *ports) remove(s *socket) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key, c := portKey{dgram, ep.Port()}, class(ep.Addr().Unmap())
-	n := p.m[key]
-	if n[c]--; *n == [3]int{} {
-		delete(p.m, key)
+	list := p.m[s.key()]
+	i := slices.Index(list, s)
+	if list = slices.Delete(list, i, i+1); len(list) == 0 {
+		delete(p.m, s.key())
+	} else {
+		p.m[s.key()] = list
 	}
-	if c < 2 {
+	if s.bound.Addr().IsUnspecified() {
 		p.wild.Add(-1)
 	}
 }
 
-// resolve is the endpoint that serves ep: the unspecified one of its family where
-// that is bound. As in Linux, that of IPv6 serves IPv4 too.
+// listen runs listen unless somebody listens already.
+func (p *ports) listen(s *socket, listen func() error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.taken(s) {
+		return syscall.EADDRINUSE
+	}
+	err := listen()
+	if err == nil {
+		s.listens.Store(true)
+	}
+	return err
+}
+
+// resolve is the endpoint that hears what is sent to ep.
 func (p *ports) resolve(dgram bool, ep vls.Endpoint) vls.Endpoint {
 	if p.wild.Load() == 0 {
 		return ep
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := p.m[portKey{dgram, ep.Port()}]
-	switch {
-	case n == nil:
-	case n[0] > 0 && ep.Addr().Unmap().Is4():
-		return netip.AddrPortFrom(netip.IPv4Unspecified(), ep.Port())
-	case n[1] > 0:
-		return netip.AddrPortFrom(netip.IPv6Unspecified(), ep.Port())
+	for _, o := range p.m[portKey{dgram, ep.Port()}] {
+		if (o.dgram || o.listens.Load()) && o.covers(ep.Addr()) {
+			return o.bound
+		}
+	}
+	return ep
+}
+
+// unmap writes an IPv4 address in its own form.
+func unmap(ep vls.Endpoint) vls.Endpoint { return netip.AddrPortFrom(ep.Addr().Unmap(), ep.Port()) }
+
+// destination is where ep leads: the unspecified address to the loopback one.
+func destination(ep vls.Endpoint) vls.Endpoint {
+	switch ep = unmap(ep); ep.Addr() {
+	case netip.IPv4Unspecified():
+		return netip.AddrPortFrom(loopback4, ep.Port())
+	case netip.IPv6Unspecified():
+		return netip.AddrPortFrom(netip.IPv6Loopback(), ep.Port())
 	}
 	return ep
 }

@@ -26,6 +26,9 @@ type socket struct {
 	listens   atomic.Bool
 	connected atomic.Bool // is, or was once; a non-blocking one only once it is seen
 	named     atomic.Bool // has an address, given or not
+	v6only    atomic.Bool
+	reuse     atomic.Bool   // SO_REUSEADDR is the user's
+	shut      atomic.Uint32 // as GetShutdown has it
 
 	mu      sync.Mutex
 	waiters []*thread    // in ppoll
@@ -59,7 +62,7 @@ func (s *socket) unref() {
 		_ = unix.Close(s.stop)
 	}
 	if s.bound.IsValid() {
-		s.a.ports.remove(s.dgram, s.bound)
+		s.a.ports.remove(s)
 	}
 }
 
@@ -105,7 +108,7 @@ type thread struct {
 	events []unix.EpollEvent // for EpollWait
 	fds    []unix.PollFd     // for what sleeps
 	slots  []*slot           // for Poll and Select: of fds, nil if there is none
-	asked  []vls.Handle      // and what they were found by
+	polled []core.PollFD
 
 	eventfd int         // ends a sleep in ppoll; -1 until there was one
 	kicked  atomic.Bool // it was written to
@@ -204,7 +207,7 @@ func (t *thread) Bind(h vls.Handle, ep vls.Endpoint) error {
 	if !ep.Addr().IsValid() {
 		return syscall.EINVAL
 	}
-	return errno(s.sock.bind(ep))
+	return errno(s.sock.bind(unmap(ep)))
 }
 
 func (s *socket) bind(ep vls.Endpoint) error {
@@ -213,32 +216,35 @@ func (s *socket) bind(ep vls.Endpoint) error {
 	if s.bound.IsValid() {
 		return syscall.EINVAL
 	}
-	a := s.a
-	if s.tcp() {
+	if s.tcp() && !s.reuse.Load() {
 		// An endpoint is free again as soon as its listener is gone.
 		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 			return err
 		}
 	}
-	anyPort := ep.Port() == 0
-	if !anyPort {
-		if err := a.ports.add(s.dgram, ep); err != nil {
+	if ep.Port() == 0 {
+		got, err := s.a.family.bind(s.fd, ep)
+		if err != nil {
 			return err
 		}
-	}
-	got, err := a.family.bind(s.fd, ep)
-	switch {
-	case err == nil && anyPort:
-		err = a.ports.add(s.dgram, got)
-	case err != nil && !anyPort:
-		a.ports.remove(s.dgram, ep)
-	}
-	if err != nil {
+		s.named.Store(true)
+		s.bound = got
+		if err = s.a.ports.add(s); err != nil {
+			s.bound = vls.Endpoint{}
+		}
 		return err
 	}
-	s.bound = got
-	s.named.Store(true)
-	return nil
+	s.bound = ep
+	err := s.a.ports.add(s)
+	if err == nil {
+		if _, err = s.a.family.bind(s.fd, ep); err == nil {
+			s.named.Store(true)
+			return nil
+		}
+		s.a.ports.remove(s)
+	}
+	s.bound = vls.Endpoint{}
+	return err
 }
 
 func (t *thread) Listen(h vls.Handle, backlog int) error {
@@ -253,11 +259,7 @@ func (t *thread) Listen(h vls.Handle, backlog int) error {
 	if !sock.bound.IsValid() {
 		return syscall.EINVAL
 	}
-	if err := unix.Listen(s.fd, backlog); err != nil {
-		return errno(err)
-	}
-	sock.listens.Store(true)
-	return nil
+	return errno(t.p.a.ports.listen(sock, func() error { return unix.Listen(s.fd, backlog) }))
 }
 
 func (t *thread) Connect(h vls.Handle, ep vls.Endpoint) error {
@@ -267,8 +269,12 @@ func (t *thread) Connect(h vls.Handle, ep vls.Endpoint) error {
 	}
 	defer t.p.release(s)
 	sock := s.sock
-	if !ep.Addr().IsValid() || ep.Port() == 0 || sock.listens.Load() {
+	ep = destination(ep)
+	switch {
+	case !ep.Addr().IsValid(), ep.Port() == 0, sock.listens.Load():
 		return syscall.EINVAL
+	case !sock.reaches(ep):
+		return syscall.EAFNOSUPPORT
 	}
 	if err := sock.nameFor(ep); err != nil {
 		return errno(err)
@@ -304,6 +310,14 @@ func (s *socket) nameFor(ep vls.Endpoint) error {
 		s.named.Store(true)
 	}
 	return err
+}
+
+// reaches reports whether the socket can talk to ep from where it is bound.
+func (s *socket) reaches(ep vls.Endpoint) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	own := s.bound.Addr()
+	return !own.IsValid() || own.Is4() == ep.Addr().Is4() || own == netip.IPv6Unspecified() && !s.v6only.Load()
 }
 
 // to is the address by which an endpoint is reached.
@@ -383,7 +397,7 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 			sock.connected.Store(true)
 			sock.named.Store(true)
 			h, err := t.open(sock)
-			return h, a.peer(sa), err
+			return h, s.sock.sender(sa), err
 		case t.gone(s, h):
 			return 0, vls.Endpoint{}, syscall.ENOTCONN
 		case err == syscall.EAGAIN:
@@ -392,7 +406,7 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 			}
 			w.wait(t, s, h, unix.POLLIN)
 		case err == syscall.EINTR:
-		case err == syscall.EINVAL, err == syscall.EOPNOTSUPP:
+		case err == syscall.EINVAL:
 			return 0, vls.Endpoint{}, syscall.EBADFD
 		default:
 			return 0, vls.Endpoint{}, errno(err)
@@ -400,17 +414,20 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 	}
 }
 
-// peer is the endpoint of a peer's address. One that is bound to the unspecified
-// address is at the loopback address.
-func (a *app) peer(sa syscall.Sockaddr) vls.Endpoint {
-	ep := a.family.endpoint(sa)
-	switch {
-	case !ep.Addr().IsUnspecified():
+// sender is the endpoint of an address that the socket was sent to from. One
+// that is bound to the unspecified address answers from where it was asked.
+func (s *socket) sender(sa syscall.Sockaddr) vls.Endpoint {
+	ep := s.a.family.endpoint(sa)
+	if !ep.Addr().IsUnspecified() {
 		return ep
-	case ep.Addr().Is4():
-		return netip.AddrPortFrom(loopback4, ep.Port())
 	}
-	return netip.AddrPortFrom(netip.IPv6Loopback(), ep.Port())
+	s.mu.Lock()
+	own := s.bound.Addr()
+	s.mu.Unlock()
+	if own.IsValid() && !own.IsUnspecified() {
+		return netip.AddrPortFrom(own, ep.Port())
+	}
+	return destination(ep)
 }
 
 func (t *thread) Shutdown(h vls.Handle, how int) error {
@@ -429,6 +446,7 @@ func (t *thread) Shutdown(h vls.Handle, how int) error {
 	if err := unix.Shutdown(s.fd, how); err != nil {
 		return errno(err)
 	}
+	sock.shut.Or(uint32(how + 1))
 	// poll of AF_UNIX does not tell a writer of it.
 	sock.kick()
 	return nil

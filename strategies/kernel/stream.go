@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"net/netip"
 	"syscall"
 
 	"vlsbench/vls"
@@ -120,8 +121,10 @@ func (t *thread) writeSlow(s *slot, h vls.Handle, p []byte, done int, err error)
 // writeError is the API's name for an error of a write.
 func (s *socket) writeError(err error) error {
 	switch err {
-	case syscall.EDESTADDRREQ:
-		return syscall.ENOTCONN
+	case syscall.ENOTCONN:
+		if s.dgram { // AF_UNIX
+			return syscall.EDESTADDRREQ
+		}
 	case syscall.ECONNRESET:
 		s.connected.Store(true)
 	case syscall.EPIPE:
@@ -152,7 +155,7 @@ func (t *thread) Recvfrom(h vls.Handle, p []byte, flags int) (int, vls.Endpoint,
 			if from == nil && !s.sock.dgram {
 				return n, s.sock.peer(), nil
 			}
-			return n, t.p.a.peer(from), nil
+			return n, s.sock.sender(from), nil
 		case t.gone(s, h):
 			return 0, vls.Endpoint{}, syscall.ENOTCONN
 		case err == syscall.EAGAIN:
@@ -179,7 +182,7 @@ func (s *socket) peer() vls.Endpoint {
 	if err != nil {
 		return vls.Endpoint{}
 	}
-	return s.a.peer(sa)
+	return s.sender(sa)
 }
 
 func (t *thread) Sendto(h vls.Handle, p []byte, flags int, ep vls.Endpoint) (int, error) {
@@ -192,16 +195,26 @@ func (t *thread) Sendto(h vls.Handle, p []byte, flags int, ep vls.Endpoint) (int
 	switch {
 	case flags != 0:
 		return 0, syscall.EAFNOSUPPORT
-	case !sock.dgram || !ep.IsValid():
-		// A stream's own peer is whom it can send to; the address is not looked
-		// at by TCP.
+	case ep == vls.Endpoint{}:
 		n, err := unix.Write(s.fd, p)
 		return t.writeSlow(s, h, p, max(n, 0), err)
-	case ep.Port() == 0:
+	case !sock.dgram || sock.connected.Load():
 		return 0, syscall.EINVAL
 	}
-	if err := sock.nameFor(ep); err != nil {
-		return 0, errno(err)
+	switch ep = destination(ep); {
+	case !ep.Addr().IsValid(), ep.Port() == 0:
+		return 0, syscall.EINVAL
+	case !sock.reaches(ep):
+		return 0, syscall.EAFNOSUPPORT
+	}
+	if !sock.named.Load() {
+		anyPort := netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+		if ep.Addr().Is6() {
+			anyPort = netip.AddrPortFrom(netip.IPv6Unspecified(), 0)
+		}
+		if err := sock.bind(anyPort); err != nil && !sock.named.Load() {
+			return 0, errno(err)
+		}
 	}
 	sa, err := sock.to(ep)
 	if err != nil {
