@@ -34,9 +34,10 @@ var differences = []difference{
 	{"close-unread-resets", "the peer reads what came before the reset, then ECONNRESET once, then the end", testLinuxCloseUnread},
 	{"close-then-written-to", "a write to a closed peer is EPIPE, with TCP only the second", testLinuxCloseWritten},
 	{"close-listener-refuses", "the reset of a connection that was not accepted is told once, then writes are EPIPE", testLinuxCloseListener},
+	{"reset-wakes-writer", "of AF_UNIX that may be EPIPE, if the wait was not in write itself", testLinuxResetWakesWriter},
 	{"epoll-ctl-errors", "a set may hold a set, and a session may be in several, each of which knows its own alone", testLinuxCtl},
 	{"epoll-level-out", "OUT is true while a good part of the buffer is free", hotAndCold(testLinuxLevelOut)},
-	{"epoll-edge-out", "of AF_UNIX OUT is news whenever space is freed, full before or not", hotAndCold(testLinuxEdgeOut)},
+	{"epoll-edge-out", "a reader that frees a little may bring OUT; of AF_UNIX it is news whenever space is freed, full before or not", hotAndCold(testLinuxEdgeOut)},
 	{"epoll-edge-end", "of AF_UNIX a peer that closes is HUP too", hotAndCold(testEpollEdgeEnd)},
 	{"epoll-oneshot", "of AF_UNIX a peer that closes is HUP too", hotAndCold(testEpollOneshot)},
 	{"epoll-add-ready", "of AF_UNIX a peer that closes is HUP too", testEpollAddReady},
@@ -78,6 +79,17 @@ func (e *env) closedHup() uint32 {
 		return hup
 	}
 	return 0
+}
+
+// settled reports whether a session that was full before, count times in a row,
+// will stay so: with TCP what was written moves on while acknowledgements come.
+func (e *env) settled(count *int) bool {
+	if e.strategy.Kind != vls.Kernel || e.unix() || *count == 3 {
+		return true
+	}
+	*count++
+	e.pause()
+	return false
 }
 
 // full wants a listener's backlog to be full.
@@ -367,6 +379,25 @@ func testLinuxCloseListener(e *env) {
 	}
 }
 
+func testLinuxResetWakesWriter(e *env) {
+	a := e.thread()
+	b := e.far(a)
+	for range 3 {
+		x, y := e.pair(a, b)
+		x.fill()
+		join := e.start(func() {
+			_, err := a.Write(x.h, make([]byte, 10))
+			if err != syscall.EPIPE || !e.unix() {
+				e.want(syscall.ECONNRESET, err)
+			}
+		})
+		e.pause()
+		y.close()
+		join()
+		x.close()
+	}
+}
+
 func testLinuxCtl(e *env) {
 	th := e.thread()
 	s, o := e.set(th), e.set(th)
@@ -412,10 +443,6 @@ func testLinuxLevelOut(e *env, cold bool) {
 }
 
 func testLinuxEdgeOut(e *env, cold bool) {
-	if !e.unix() {
-		testEpollEdgeOut(e, cold)
-		return
-	}
 	s, x, y := e.scene(cold)
 	s.add(x, out|et)
 	s.is(report{x, out})
@@ -423,10 +450,18 @@ func testLinuxEdgeOut(e *env, cold bool) {
 	x.write("space is left")
 	s.none()
 	y.read("space is left")
-	s.is(report{x, out})
+	if e.unix() {
+		s.is(report{x, out})
+	}
 	s.none()
+	for range 3 {
+		n := x.fill()
+		s.none()
+		y.receive(0, 0, n, 1000)
+		s.soon(report{x, out})
+		s.none()
+	}
 	n := x.fill()
-	s.none()
 	y.receive(0, 0, n, 1000)
 	s.soon(report{x, out})
 	s.none()
