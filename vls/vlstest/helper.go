@@ -250,7 +250,7 @@ func (x end) fill() int {
 			continue
 		}
 		x.e.ok(err)
-		total, asked = total+n, false
+		total += n
 	}
 	x.nonblock(was)
 	return total

@@ -82,7 +82,8 @@ func (e *env) closedHup() uint32 {
 }
 
 // settled reports whether a session that is full will stay so. With TCP what was
-// written moves on when an acknowledgement comes, which may be delayed for 40 ms.
+// written moves on when an acknowledgement comes, which may be delayed for 40 ms;
+// asked again, it has come, and there is no more to move to.
 func (e *env) settled(asked *bool) bool {
 	if *asked || e.strategy.Kind != vls.Kernel || e.unix() {
 		return true
