@@ -451,6 +451,7 @@ func (s *Session) block(f *flow, need int) bool {
 // unheard notes that nobody was there to hear a datagram.
 func (t *Thread) unheard(s *Session) {
 	if State(s.state.Load()) == StateReady && s.err.CompareAndSwap(0, uint32(syscall.ECONNREFUSED)) {
+		s.flags.Or(fFailed)
 		t.post(s.handle, EventReset)
 	}
 }
@@ -536,8 +537,8 @@ func (t *Thread) tryRecv(s *Session, p []byte, peek bool) (int, Endpoint, bool) 
 		h.f.f.Peek(headerSize, p[:n])
 	}
 	if !peek {
-		h.f.f.Drop(headerSize + h.len)
-		if h.f.f.Wanted() && h.f.f.Notify() {
+		freed, _ := h.f.f.Drop(headerSize + h.len)
+		if h.f.f.Wanted() && h.f.f.Notify(freed) {
 			t.tellRoom(h.f)
 		}
 		d.advance()

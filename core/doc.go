@@ -15,19 +15,23 @@
 //	Bind, Listen               X
 //	Connect                    X
 //	Accept               X     X                 (X)
-//	Read                       S        X        (X)
-//	Write                      S            X    (X)
+//	Read, Recvfrom             S        X        (X)
+//	Write, Sendto              S            X    (X)
 //	Shutdown                   X
 //	Attr                       X
+//	Attr of datagrams          X        X   X
 //	EpollCtl                   X                 (X)  X
 //	EpollWait                                    (X)  (X)
+//	Poll                                         (X)
 //	Close                X     X        X   X    (X)
 //	Worker.Close         X     X        X   X    (X)
 //
 // pool is the session pool of the calling worker: allocation and release.
 // Lookup needs no exclusion, since slots keep their address and handles carry a
 // generation. control is the state of one session (of Accept, the listener's),
-// rx the consumer end of its rx fifo, tx the producer end of its tx fifo. mq is
+// rx the consumer end of its rx fifo, tx the producer end of its tx fifo; of a
+// session of datagrams rx is the consumer end of all that comes to it, tx the
+// producer end of all that it sends. mq is
 // the consumer end of the worker's message queue, the dispatch of its events,
 // the ready lists of its epoll sets and its list of waiting threads. set is the
 // interest list of one epoll set.
@@ -37,6 +41,9 @@
 // each wait the core calls the hooks Sleep and Woke. While it waits the core
 // touches only what needs no exclusion, but for mq, which it enters as above.
 // Of EpollWait the set is touched only inside mq, so mq alone is enough for it.
+// Poll looks its sessions up inside mq, within which none of the worker's is
+// closed, and needs nothing else. A Sendto that binds writes the session's local
+// endpoint: what reads it has control exclusive.
 //
 // A session that is closed while others wait on it stays in memory until the
 // last of them has left. Close marks it, makes its handle stale and wakes them;
@@ -50,6 +57,15 @@
 // fifos' status, in order with the data. Events are hints to look there. So an
 // event that finds no room on a queue is not lost: the worker is told to look
 // at all of its sessions.
+//
+// # Datagrams
+//
+// Each pair of sender and receiver has a fifo of its own, so that no two
+// producers meet in one, and a receiver that does not read holds up those alone
+// who send to it. A sender hands its fifo over to the receiver when it puts
+// something into one that was empty; the receiver knows of no other, and takes
+// from those it has in the order of the numbers that it gave to what is in them.
+// That costs a sender two locked instructions a datagram, a stream none.
 //
 // # Waiting
 //

@@ -515,6 +515,11 @@ func (s *Session) look() look {
 		s.flags.And(^uint32(fFull))
 		i.last &^= EPOLLOUT
 	}
+	if k.level&EPOLLERR != 0 && s.flags.Load()&fFailed != 0 {
+		// An error that was taken and came again is news.
+		s.flags.And(^uint32(fFailed))
+		i.last &^= EPOLLERR
+	}
 	risen := k.level &^ i.last
 	i.last &= k.level
 	if k.level&EPOLLIN != 0 && k.tail != i.tail {

@@ -44,6 +44,7 @@ const (
 	fFull     // a write found no space since the set last looked
 	fDgram    // UDP
 	fPolled   // was in a Poll that slept
+	fFailed   // an error was noted since the set last looked
 )
 
 // Bits of a fifo's status. They stand in the fifo, not in the session, so that
@@ -306,6 +307,7 @@ func (t *Thread) Connect(s *Session, ep Endpoint) error {
 	}
 	if err != nil {
 		s.err.Store(uint32(err.(syscall.Errno)))
+		s.flags.Or(fFailed)
 	}
 	t.post(s.handle, EventConnected)
 	return syscall.EINPROGRESS

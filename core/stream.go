@@ -18,7 +18,7 @@ func (t *Thread) Read(s *Session, p []byte) (int, error) {
 	if s.flags.Load()&fRead != 0 && s.rx.Status()&stReset == 0 {
 		if n := s.dequeue(p); n > 0 {
 			if s.rx.Wanted() {
-				t.tellSpace(s)
+				t.tellSpace(s, n)
 			}
 			return n, nil
 		}
@@ -34,8 +34,8 @@ func (s *Session) dequeue(p []byte) int {
 }
 
 // tellSpace tells the producer of the space it asked for.
-func (t *Thread) tellSpace(s *Session) {
-	if s.rx.Notify() {
+func (t *Thread) tellSpace(s *Session, freed int) {
+	if s.rx.Notify(freed) {
 		t.post(s.peer(), EventTx)
 	}
 }
@@ -71,8 +71,8 @@ func (t *Thread) readSlow(s *Session, p []byte, peek bool) (int, error) {
 		// that is empty after the end was seen stays empty.
 		end := s.rx.Status()&stEnd != 0
 		if n := s.take(p, peek); n > 0 {
-			if s.rx.Wanted() {
-				t.tellSpace(s)
+			if !peek && s.rx.Wanted() {
+				t.tellSpace(s, n)
 			}
 			return n, nil
 		}

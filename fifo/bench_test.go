@@ -143,6 +143,7 @@ func stream(b testing.TB, f, g *fifo.Fifo, msg int, flags bool) float64 {
 				}
 			}
 		}
+		f.Flush()
 		return n
 	}, func(_, stop *atomic.Bool) int {
 		buf := make([]byte, msg+4096)[2048 : 2048+msg]
@@ -155,7 +156,7 @@ func stream(b testing.TB, f, g *fifo.Fifo, msg int, flags bool) float64 {
 				}
 				n++
 				if flags && g.Wanted() {
-					g.Notify()
+					g.Notify(msg)
 				}
 			}
 		}
@@ -174,6 +175,7 @@ func BenchmarkCross(b *testing.B) {
 		ord          fifo.Order
 		flags        bool
 		nanos, lines []float64
+		copies       []float64 // share of the rate of a hot copy
 		had          bool
 	}
 	var variants []*variant
@@ -183,6 +185,7 @@ func BenchmarkCross(b *testing.B) {
 				{name: "release", ord: fifo.Release},
 				{name: "release+event", ord: fifo.Release, flags: true},
 				{name: "seqcst", ord: fifo.SeqCst},
+				{name: "batched=16", ord: fifo.Batched(16)},
 			} {
 				v.size, v.msg = size, msg
 				v.name = fmt.Sprintf("order=%s/fifo=%d/size=%d", v.name, size, msg)
@@ -194,11 +197,12 @@ func BenchmarkCross(b *testing.B) {
 	measure := func() {
 		ls = nil
 		for _, v := range variants {
-			v.nanos, v.lines, v.had = nil, nil, false
+			v.nanos, v.lines, v.copies, v.had = nil, nil, nil, false
 		}
 		for range 25 {
 			l := lineRoundTrip(b)
 			ls = append(ls, l)
+			hot := hotCopy()
 			for _, i := range rand.Perm(len(variants)) {
 				v := variants[i]
 				seg := place(b, region, 16<<20)
@@ -210,6 +214,7 @@ func BenchmarkCross(b *testing.B) {
 				ns := stream(b, &f, &g, v.msg, v.flags)
 				v.nanos = append(v.nanos, ns)
 				v.lines = append(v.lines, ns/l)
+				v.copies = append(v.copies, float64(v.msg)/ns/hot)
 			}
 		}
 	}
@@ -224,9 +229,92 @@ func BenchmarkCross(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
 			b.ReportMetric(median(v.nanos), "ns/msg")
 			b.ReportMetric(median(v.lines), "L/msg")
+			b.ReportMetric(median(v.copies), "copies")
 			b.ReportMetric(median(ls), "ns/L")
 		})
 	}
+}
+
+// hotCopy is the rate of a copy of 64 KB that stays in the caches, in bytes a
+// nanosecond.
+func hotCopy() float64 {
+	const size, times = 64 << 10, 200
+	from, to := make([]byte, size), make([]byte, size)
+	for range times / 10 {
+		copy(to, from)
+	}
+	t := hw.Cycles()
+	for range times {
+		copy(to, from)
+	}
+	return size * times / hw.CyclesToNanos(hw.Cycles()-t)
+}
+
+// BenchmarkRoundTrip sends 64 B there and back over two fifos, across two
+// cores, and reports line round trips, the median over fresh layouts.
+func BenchmarkRoundTrip(b *testing.B) {
+	twoCores(b)
+	region := mapped(b, 512<<20)
+	const msg = 64
+	for _, size := range []int{64 << 10, 4 << 20} {
+		for _, ord := range []fifo.Order{fifo.Release, fifo.SeqCst} {
+			b.Run(fmt.Sprintf("order=%v/fifo=%d/size=%d", ord, size, msg), func(b *testing.B) {
+				var nanos, lines []float64
+				for range 25 {
+					l := lineRoundTrip(b)
+					seg := place(b, region, 16<<20)
+					there, err := fifo.New(seg, size, ord)
+					if err != nil {
+						b.Fatal(err)
+					}
+					back, err := fifo.New(seg, size, ord)
+					if err != nil {
+						b.Fatal(err)
+					}
+					ns := roundTrip(b, there, back, msg)
+					nanos = append(nanos, ns)
+					lines = append(lines, ns/l)
+				}
+				for b.Loop() {
+				}
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(median(nanos), "ns/trip")
+				b.ReportMetric(median(lines), "L/trip")
+			})
+		}
+	}
+}
+
+// roundTrip is one message of msg bytes there and another back, in nanoseconds.
+func roundTrip(b testing.TB, there, back fifo.Fifo, msg int) float64 {
+	var over atomic.Bool // nobody asks any more
+	calls := 0
+	return slot(b, func(_, _ *atomic.Bool) int {
+		buf := make([]byte, msg+4096)[2048 : 2048+msg]
+		there, back := there, back
+		for !over.Load() {
+			if n, _ := there.Dequeue(buf); n != 0 {
+				back.Enqueue(buf)
+			}
+		}
+		return 0
+	}, func(_, stop *atomic.Bool) int {
+		buf := make([]byte, msg+4096)[2048 : 2048+msg]
+		n := 0
+		for !stop.Load() {
+			there.Enqueue(buf)
+			for {
+				if n, _ := back.Dequeue(buf); n != 0 {
+					break
+				}
+			}
+			n++
+		}
+		if calls++; calls == 2 {
+			over.Store(true)
+		}
+		return n
+	})
 }
 
 // BenchmarkPair writes and reads on one thread, beside two copies of the same

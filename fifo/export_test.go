@@ -23,13 +23,12 @@ func SegmentAt(mem []byte) *Segment { return &Segment{mem: mem, h: segHeaderAt(m
 
 // StartAt lets a fresh fifo begin at position pos, as if so much had passed.
 func (f *Fifo) StartAt(pos uint32) {
-	h := f.h
-	if h.prod.chunk != 0 || h.tail != 0 {
+	if f.h.prod.chunk != 0 || f.h.tail != 0 {
 		panic("StartAt: the fifo was written")
 	}
-	h.tail, h.prod.tail, h.cons.tail = pos, pos, pos
-	h.head, h.prod.head, h.cons.head = pos, pos, pos
-	h.prod.start, h.cons.start = pos, pos
+	if err := f.InitPointers(pos, pos); err != nil {
+		panic(err)
+	}
 }
 
 // Through is the same queue in another mapping of its segment.

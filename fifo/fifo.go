@@ -1,6 +1,7 @@
 package fifo
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -13,8 +14,19 @@ const (
 	MaxSize = 1 << 30
 )
 
-// Order is how an end publishes its index.
-type Order uint8
+// Errors of fifos and segments.
+var (
+	ErrFull  = errors.New("fifo: full")
+	ErrEmpty = errors.New("fifo: empty")
+	// ErrGrow: the fifo has room, the segment has none.
+	ErrGrow = errors.New("fifo: segment exhausted")
+	// ErrCorrupt: shared memory holds what no peer of this version writes.
+	ErrCorrupt = errors.New("fifo: corrupt")
+)
+
+// Order is how an end publishes its index. From 2 on it is a number of
+// operations: one release store for so many, see [Batched].
+type Order uint32
 
 const (
 	// Release is a release store: a plain store on amd64. The default.
@@ -25,45 +37,79 @@ const (
 	SeqCst
 )
 
+// Batched publishes once in n operations of an end, n at least 2, and whenever
+// the end finds nothing more to do. What is not published yet the other end
+// does not see: whoever stops before that calls [Fifo.Flush].
+func Batched(n int) Order { return Order(max(n, 2)) }
+
+func (o Order) String() string {
+	switch o {
+	case Release:
+		return "release"
+	case SeqCst:
+		return "seqcst"
+	}
+	return fmt.Sprintf("batched=%d", uint32(o))
+}
+
 // header is a fifo in shared memory. Line by line: what both ends read and
 // seldom write; then per end what it publishes and what it keeps to itself.
 type header struct {
-	size   uint32        // capacity in bytes, immutable
+	magic  uint32        // fifoMagic
+	size   atomic.Uint32 // capacity in bytes; the producer's to change
 	event  atomic.Uint32 // 1: the consumer knows, or need not be told
-	wanted atomic.Uint32 // bytes of space that the producer wants to be told of; 0: none
 	status atomic.Uint32 // of the user of the fifo, not the fifo's
-	first  atomic.Uint32 // Ref of the first chunk, written once by the producer
+	first  atomic.Uint32 // Ref of the first chunk there was; the producer's
 	stream atomic.Uint32 // 1: the consumer finds that pauses pay
-	_      [Line - 24]byte
+	cpu    atomic.Uint32 // processor that the consumer was on at its last step
+	_      uint32
+	want   atomic.Uint64 // what the producer wants to be told of, see WantNotify
+	subs   atomic.Uint64 // subscribers, a byte each, its number plus one
+	_      [Line - 48]byte
 
 	tail uint32 // published by the producer: first position not yet written
 	_    [Line - 4]byte
-
-	prod struct {
-		tail   uint32 // as published
-		head   uint32 // the consumer's, as seen last
-		size   uint32 // as header.size
-		chunk  Ref    // that tail lies in; 0 before the first
-		start  uint32 // its first position
-		len    uint32 // its payload
-		oldest Ref    // of the chain: next to be taken again
-		owned  uint32 // payload of the whole chain
-		_      [Line - 32]byte
-	}
+	prod producer
+	_    [Line - 64]byte
 
 	head uint32 // published by the consumer: first position not yet read
 	_    [Line - 4]byte
-
-	cons struct {
-		head  uint32 // as published
-		tail  uint32 // the producer's, as seen last
-		chunk Ref
-		start uint32
-		len   uint32
-		pat   patience
-		_     [Line - 20 - 24]byte
-	}
+	cons consumer
+	_    [Line - 80]byte
 }
+
+// producer is what the producer keeps for itself. Places are offsets in the
+// segment, in bytes; a place less delta is a position, so that a message
+// costs one store here and not one for each.
+type producer struct {
+	at     uint64 // place of the next byte
+	end    uint64 // up to where it may write without a closer look
+	stop   uint64 // end of the chunk at the tail
+	delta  uint64
+	chunk  Ref    // at the tail; 0 before the first
+	head   uint32 // the consumer's, as seen last
+	ahead  uint32 // operations not published yet, of a batch
+	ooo    Ref    // block of the out-of-order segments, 0: none
+	nooo   uint32 // how many there are
+	newest uint32 // which of them was written last, plus one
+	_      [8]byte
+}
+
+// consumer is what the consumer keeps for itself, as the producer does.
+type consumer struct {
+	at      uint64
+	end     uint64
+	stop    uint64
+	delta   uint64
+	chunk   Ref    // at the head; 0 before the first
+	tail    uint32 // the producer's, as seen last
+	ahead   uint32
+	leaving Ref // a chunk that is being given back
+	pat     patience
+	_       [4]byte
+}
+
+const fifoMagic = 0x6f666966 // "fifo"
 
 // Fifo is one end's, or an onlooker's, view of a byte fifo in a segment. One
 // thread at a time may use the producer's methods, one at a time the
@@ -86,19 +132,21 @@ func New(s *Segment, size int, ord Order) (Fifo, error) {
 	if size < MinSize || size > MaxSize {
 		return Fifo{}, fmt.Errorf("fifo: size %d: want %d to %d", size, MinSize, MaxSize)
 	}
-	r := s.allocNear(0)
+	r := s.allocNear(0, false)
 	if r == 0 {
 		return Fifo{}, ErrGrow
 	}
 	f := Open(s, r, ord)
-	*f.h = header{size: uint32(size)}
-	f.h.prod.size = uint32(size)
+	*f.h = header{magic: fifoMagic}
+	f.h.size.Store(uint32(size))
 	f.h.event.Store(1)
-	f.h.cons.pat.rest(minRest)
+	f.h.cons.pat.rest(minRest, 0)
+	s.linked(r, r)
 	return f, nil
 }
 
-// Open is another view of the fifo at r.
+// Open is another view of the fifo at r, which this process knows to be one:
+// see [Attach] for one that it was told of.
 func Open(s *Segment, r Ref, ord Order) Fifo {
 	return Fifo{base: s.at(0), h: s.header(r), seg: s, ref: r, ord: ord}
 }
@@ -109,315 +157,284 @@ func (f *Fifo) Ref() Ref { return f.ref }
 // Valid reports whether f is a fifo and not the zero value.
 func (f *Fifo) Valid() bool { return f.h != nil }
 
-// Free gives the fifo and its chunks back. Neither end may be in use.
+// Free gives the fifo and its chunks back, those too that an end which died was
+// about to give back. Neither end may be in use.
 func (f *Fifo) Free() {
-	for r := f.h.prod.oldest; r != 0; {
-		next := Ref(0)
-		if r != f.h.prod.chunk {
-			next = Ref(f.seg.block(r).next.Load())
-		}
-		f.seg.release(r)
-		r = next
-	}
+	f.freeChunks()
+	f.h.magic = 0
 	f.seg.release(f.ref)
 	*f = Fifo{}
 }
 
-// publish is the release of an index.
-func (f *Fifo) publish(p *uint32, v uint32) {
-	if f.ord == Release {
-		hw.StoreRel32(p, v)
-	} else {
-		atomic.StoreUint32(p, v)
-	}
-}
-
-// Enqueue writes what fits of p and returns the count. ErrFull: nothing fits.
-// ErrGrow: nothing could be written for want of a chunk. Producer.
+// Enqueue writes what fits of p and returns how many bytes became readable,
+// which are more than len(p) if they close a gap before out-of-order data.
+// ErrFull: nothing fits. ErrGrow: nothing could be written for want of a chunk.
+// Producer.
 func (f *Fifo) Enqueue(p []byte) (int, error) {
 	e := &f.h.prod
-	n := uint(len(p))
-	if free := uint(e.size - (e.tail - e.head)); n > free {
-		e.head = atomic.LoadUint32(&f.h.head)
-		if free = uint(e.size - (e.tail - e.head)); n > free {
-			if n = free; n == 0 {
-				return 0, ErrFull
-			}
-		}
+	at, n := e.at, uint64(len(p))
+	if n > e.end-at {
+		return f.enqueueSlow(p)
 	}
-	off := e.tail - e.start
-	if uint(off)+n > uint(e.len) {
-		return f.enqueueChunks(p[:n])
+	f.copyIn(at, p)
+	at += n
+	e.at = at
+	if f.ord == Release {
+		hw.StoreRel32(&f.h.tail, uint32(at-e.delta))
+	} else {
+		f.publishTail()
 	}
-	copy(data(f.base, e.chunk, off, uint32(n)), p)
-	e.tail += uint32(n)
-	f.publish(&f.h.tail, e.tail)
 	return int(n), nil
-}
-
-// enqueueChunks writes p, for which there is room, over several chunks.
-func (f *Fifo) enqueueChunks(p []byte) (int, error) {
-	e := &f.h.prod
-	done := 0
-	for done < len(p) {
-		off := e.tail - e.start
-		if off == e.len {
-			if !f.grow() {
-				break
-			}
-			off = 0
-		}
-		n := min(e.len-off, uint32(len(p)-done))
-		copy(data(f.base, e.chunk, off, n), p[done:])
-		e.tail += n
-		done += int(n)
-	}
-	if done == 0 && len(p) > 0 {
-		return 0, ErrGrow
-	}
-	f.publish(&f.h.tail, e.tail)
-	return done, nil
-}
-
-// streamSize is the capacity from which a fifo that carries a stream uses all
-// of its memory in turn, rather than the same few chunks. Lines that both
-// cores' second-level caches still hold are dear to write again, a third of a
-// line round trip each; once the memory in use is well beyond such a cache they
-// cost less than a tenth (see the package's figures). Where the consumer keeps up, few
-// chunks that stay in the first level are best, and are used.
-const streamSize = 1 << 20
-
-// grow links a chunk at the tail: the oldest of the fifo's own if the consumer
-// has left it, else one from the segment. Producer.
-func (f *Fifo) grow() bool {
-	e := &f.h.prod
-	r := f.spare()
-	if r == 0 || e.size >= streamSize && e.owned < e.size && f.streams() {
-		// Nothing to take again, or a stream, which goes on into fresh memory,
-		// in longer chunks, up to a quarter of the whole.
-		class := firstClass
-		if e.chunk != 0 {
-			class = min(f.seg.block(e.chunk).class+1, max(classFor(e.size/4), firstClass))
-		}
-		if fresh := f.seg.allocNear(min(class, classFor(e.size))); fresh != 0 {
-			f.link(fresh)
-			e.owned += e.len
-			return true
-		}
-		if r == 0 {
-			return false
-		}
-	}
-	if r != e.chunk {
-		e.oldest = Ref(f.seg.block(r).next.Load())
-	}
-	f.link(r)
-	return true
-}
-
-// streams reports whether the fifo carries a stream between cores: by what the
-// consumer has found out, or because it lags.
-func (f *Fifo) streams() bool {
-	e := &f.h.prod
-	return f.h.stream.Load() != 0 || e.tail-atomic.LoadUint32(&f.h.head) > e.len/2
-}
-
-// link makes r the chunk at the tail.
-func (f *Fifo) link(r Ref) {
-	e := &f.h.prod
-	b := f.seg.block(r)
-	b.start = e.tail
-	switch e.chunk {
-	case 0:
-		b.next.Store(0)
-		e.oldest = r
-		f.h.first.Store(uint32(r))
-	case r:
-		// The consumer, at its end, sees that it has begun anew.
-	default:
-		b.next.Store(0)
-		f.seg.block(e.chunk).next.Store(uint32(r))
-	}
-	e.chunk, e.start, e.len = r, e.tail, classSize(b.class)
-}
-
-// spare is the oldest chunk if the consumer has left it, 0 if not.
-func (f *Fifo) spare() Ref {
-	e := &f.h.prod
-	r := e.oldest
-	if r == 0 || f.left(r) {
-		return r
-	}
-	e.head = atomic.LoadUint32(&f.h.head)
-	if f.left(r) {
-		return r
-	}
-	return 0
-}
-
-// left reports whether chunk r, the oldest, can be written again, by the head
-// that the producer saw last. Its end alone is not enough: the consumer steps
-// on, through the chunk's own link, only when it reads the next byte. The only
-// chunk, when it is full and all of it was read, can follow itself.
-func (f *Fifo) left(r Ref) bool {
-	e := &f.h.prod
-	if r == e.chunk {
-		return e.head == e.tail
-	}
-	b := f.seg.block(r)
-	return int32(e.head-(b.start+classSize(b.class))) > 0
 }
 
 // Dequeue reads and frees what is there, at most len(p). ErrEmpty: nothing is.
 // Consumer.
 func (f *Fifo) Dequeue(p []byte) (int, error) {
 	e := &f.h.cons
-	n := uint(len(p))
-	if avail := uint(e.tail - e.head); n > avail {
-		f.reload()
-		if avail = uint(e.tail - e.head); n > avail {
-			if n = avail; n == 0 {
-				return 0, ErrEmpty
-			}
+	at, n := e.at, uint64(len(p))
+	if n > e.end-at {
+		// Whoever keeps up comes here every time. A tail that no producer can
+		// have written leads no further than the chunk's end.
+		tail := atomic.LoadUint32(&f.h.tail)
+		if tail == e.tail || e.end == e.stop || e.pat.left <= 1 {
+			return f.dequeueSlow(p)
+		}
+		e.pat.left--
+		e.tail = tail
+		e.end = min(e.stop, at+uint64(tail-uint32(at-e.delta)))
+		if n > e.end-at {
+			return f.dequeueSlow(p)
 		}
 	}
-	off := e.head - e.start
-	if uint(off)+n > uint(e.len) {
-		return f.dequeueChunks(p[:n])
+	f.copyOut(p, at)
+	at += n
+	e.at = at
+	if f.ord == Release {
+		hw.StoreRel32(&f.h.head, uint32(at-e.delta))
+	} else {
+		f.publishHead()
 	}
-	copy(p, data(f.base, e.chunk, off, uint32(n)))
-	e.head += uint32(n)
-	f.publish(&f.h.head, e.head)
 	return int(n), nil
 }
 
-// patience is how a consumer keeps from chasing its producer. To load the
-// producer's index takes the line away from it, so that its next store waits
-// for half a round trip, and meanwhile the core's store buffer fills up: a
-// consumer that looks whenever it has read everything gets a few messages each
-// time, and slows the producer down to that. If it pauses before each look
-// instead, the producer runs at full speed meanwhile.
-//
-// Whether that pays is found out by trial: the bytes that some looks bring
-// without pauses, then with. Pauses are kept where they bring many times as
-// much, for a while, until the next trial. A look that finds nothing ends them
-// at once, and a trial that fails makes the next one rarer, down to one in
-// 65536 looks, so that a consumer that answers, or waits for a slow producer,
-// is not held up.
-type patience struct {
-	phase   patiencePhase
-	pauses  uint32 // before each look
-	left    uint32 // looks until the phase ends
-	got     uint32 // bytes in this phase
-	without uint32 // bytes that a trial's looks without pauses brought
-	backoff uint32 // looks between trials that fail
-}
+// written is the position of the tail, published or not. Producer.
+func (f *Fifo) written() uint32 { return uint32(f.h.prod.at - f.h.prod.delta) }
 
-type patiencePhase uint32
+// read is the position of the head, published or not. Consumer.
+func (f *Fifo) read() uint32 { return uint32(f.h.cons.at - f.h.cons.delta) }
 
-const (
-	resting patiencePhase = iota
-	looking               // a trial, without pauses
-	trying                // a trial, with pauses
-	keeping
-)
-
-const (
-	pauses    = 32  // about a microsecond, or some line round trips
-	trialLen  = 8   // looks in each half of a trial
-	keepLen   = 256 // looks until pauses are put to trial again
-	minRest   = 64
-	maxRest   = 64 << 10
-	trialGain = 3              // times the bytes of the same looks without
-	trialMin  = trialLen * 512 // bytes; less is no stream
-)
-
-func (p *patience) rest(looks uint32) {
-	*p = patience{phase: resting, left: looks, backoff: looks}
-}
-
-// saw notes that a look brought n bytes.
-func (p *patience) saw(n uint32) {
-	if n == 0 {
-		if p.pauses != 0 {
-			p.rest(minRest)
-		}
+// publishTail publishes the tail in the fifo's order. Producer.
+func (f *Fifo) publishTail() {
+	e := &f.h.prod
+	switch f.ord {
+	case Release:
+	case SeqCst:
+		atomic.StoreUint32(&f.h.tail, f.written())
 		return
-	}
-	p.got += n
-	if p.left--; p.left > 0 {
-		return
-	}
-	got := p.got
-	p.got, p.left = 0, trialLen
-	switch p.phase {
-	case resting, keeping:
-		p.phase, p.pauses = looking, 0
-	case looking:
-		p.phase, p.pauses, p.without = trying, pauses, got
-	case trying:
-		if got >= trialMin && got/trialGain >= p.without {
-			p.phase, p.left, p.backoff = keeping, keepLen, minRest
-		} else {
-			p.rest(min(2*p.backoff, maxRest))
+	default:
+		if e.ahead++; e.ahead < uint32(f.ord) {
+			return
 		}
+		e.ahead = 0
 	}
+	hw.StoreRel32(&f.h.tail, f.written())
 }
 
-// reload looks at the producer's index.
-func (f *Fifo) reload() {
+// publishHead publishes the head in the fifo's order. Consumer.
+func (f *Fifo) publishHead() {
 	e := &f.h.cons
-	for range e.pat.pauses {
-		hw.Pause()
+	switch f.ord {
+	case Release:
+	case SeqCst:
+		atomic.StoreUint32(&f.h.head, f.read())
+		return
+	default:
+		if e.ahead++; e.ahead < uint32(f.ord) {
+			return
+		}
+		e.ahead = 0
+	}
+	hw.StoreRel32(&f.h.head, f.read())
+}
+
+// Flush publishes what was written and not published yet, of a batch. Producer.
+func (f *Fifo) Flush() {
+	if e := &f.h.prod; e.ahead != 0 {
+		e.ahead = 0
+		hw.StoreRel32(&f.h.tail, f.written())
+	}
+}
+
+// flushHead is Flush of the consumer, which needs none from outside: it
+// publishes when it finds nothing more to read.
+func (f *Fifo) flushHead() {
+	if e := &f.h.cons; e.ahead != 0 {
+		e.ahead = 0
+		hw.StoreRel32(&f.h.head, f.read())
+	}
+}
+
+// free is the room there is, from a fresh look at the head. A head that no
+// consumer can have published leaves no room. Producer.
+func (f *Fifo) free() uint32 {
+	e := &f.h.prod
+	size := f.h.size.Load()
+	head := atomic.LoadUint32(&f.h.head)
+	used := f.written() - head
+	if used > size {
+		return 0
+	}
+	e.head = head
+	return size - used
+}
+
+// limit sets the end up to which Enqueue writes without a closer look. Producer.
+func (f *Fifo) limit() {
+	e := &f.h.prod
+	e.end = e.at
+	if e.nooo == 0 {
+		e.end = min(e.stop, e.at+uint64(f.h.size.Load()-(f.written()-e.head)))
+	}
+}
+
+// enqueueSlow writes p where it may not fit, spans chunks, or meets
+// out-of-order data.
+func (f *Fifo) enqueueSlow(p []byte) (int, error) {
+	n := min(uint64(len(p)), uint64(f.free()))
+	if n == 0 && len(p) > 0 {
+		f.Flush()
+		return 0, ErrFull
+	}
+	before := f.written()
+	done := f.fill(p[:n], len(p))
+	if done == 0 && len(p) > 0 {
+		f.Flush()
+		return 0, ErrGrow
+	}
+	f.collect()
+	f.limit()
+	f.publishTail()
+	return int(f.written() - before), nil
+}
+
+// fill writes p, for which there is room, over chunks. It stops where there is
+// no chunk to be had, and returns what was written, which is not published.
+func (f *Fifo) fill(p []byte, message int) int {
+	e := &f.h.prod
+	done := 0
+	for done < len(p) {
+		if e.at == e.stop && !f.stepTail(message) {
+			break
+		}
+		n := min(int(e.stop-e.at), len(p)-done)
+		f.copyIn(e.at, p[done:done+n])
+		e.at += uint64(n)
+		done += n
+	}
+	return done
+}
+
+// look looks at the producer's index and sets the end up to which Dequeue reads
+// without a closer look. Consumer.
+func (f *Fifo) look() {
+	e := &f.h.cons
+	if e.pat.paused != 0 {
+		e.pat.pause()
 	}
 	tail := atomic.LoadUint32(&f.h.tail)
-	before := e.pat.phase
-	e.pat.saw(tail - e.tail)
+	if tail == e.tail {
+		f.lookedInVain()
+		return
+	}
+	there := tail - f.read()
+	if there > f.h.size.Load() {
+		return // no producer can have written that
+	}
+	if e.pat.count(); e.pat.over() {
+		f.h.turn(tail)
+	}
 	e.tail = tail
-	if after := e.pat.phase; after != before {
-		switch after {
-		case keeping:
-			f.h.stream.Store(1)
-		case resting:
-			f.h.stream.Store(0)
-		}
+	e.end = min(e.stop, e.at+uint64(there))
+}
+
+// turn ends a phase of the consumer's patience.
+func (h *header) turn(tail uint32) {
+	if h.cons.pat.turn(tail) {
+		h.stream.Store(1)
+	} else if h.cons.pat.phase == resting {
+		h.stream.Store(0)
 	}
 }
 
-// dequeueChunks reads len(p) bytes, which are there, over several chunks.
-func (f *Fifo) dequeueChunks(p []byte) (int, error) {
+// lookedInVain is a look that found nothing new. Consumer.
+func (f *Fifo) lookedInVain() {
 	e := &f.h.cons
-	for done := 0; done < len(p); {
-		off := e.head - e.start
-		if off == e.len {
-			r := e.chunk
-			if r == 0 {
-				r = Ref(f.h.first.Load())
-			} else if old := f.seg.block(r); old.start == e.start {
-				r = Ref(old.next.Load())
-			}
-			b := f.seg.block(r)
-			e.chunk, e.start, e.len = r, b.start, classSize(b.class)
-			off = e.head - e.start
-		}
-		n := min(e.len-off, uint32(len(p)-done))
-		copy(p[done:], data(f.base, e.chunk, off, n))
-		e.head += n
-		done += int(n)
+	if e.pat.paused != 0 {
+		e.pat.rest(minRest, e.tail)
+		f.h.stream.Store(0)
 	}
-	f.publish(&f.h.head, e.head)
-	return len(p), nil
+	if e.ahead != 0 && e.tail == f.read() {
+		f.flushHead()
+	}
+}
+
+// dequeueSlow reads what is there, over chunks.
+func (f *Fifo) dequeueSlow(p []byte) (int, error) {
+	e := &f.h.cons
+	n := min(len(p), f.there(len(p)))
+	if n == 0 {
+		if atomic.LoadUint32(&f.h.tail)-f.read() > f.h.size.Load() {
+			return 0, ErrCorrupt
+		}
+		return 0, ErrEmpty
+	}
+	done := 0
+	for done < n {
+		if e.at == e.stop && !f.stepHead() {
+			break
+		}
+		k := min(int(e.stop-e.at), n-done)
+		f.copyOut(p[done:done+k], e.at)
+		e.at += uint64(k)
+		done += k
+	}
+	if done == 0 {
+		return 0, ErrCorrupt
+	}
+	f.believe()
+	f.publishHead()
+	return done, nil
+}
+
+// believe sets the end up to which Dequeue reads without a closer look, by the
+// tail that was seen last. Consumer.
+func (f *Fifo) believe() {
+	e := &f.h.cons
+	e.end = min(e.stop, e.at+uint64(e.tail-f.read()))
 }
 
 // Size is the capacity in bytes. Anyone.
-func (f *Fifo) Size() int { return int(f.h.size) }
+func (f *Fifo) Size() int { return int(f.h.size.Load()) }
+
+// SetSize changes the capacity to n bytes, or to what is in use if that is
+// more, and returns it. No data is lost. Producer.
+func (f *Fifo) SetSize(n int) (int, error) {
+	if n < MinSize || n > MaxSize {
+		return f.Size(), fmt.Errorf("fifo: size %d: want %d to %d", n, MinSize, MaxSize)
+	}
+	f.free()
+	used := f.written() + f.oooEnd() - f.h.prod.head
+	f.h.size.Store(max(uint32(n), used))
+	f.limit()
+	return f.Size(), nil
+}
 
 // MaxDequeue is the number of bytes that can be read now. Anyone; for others
 // than the consumer it is a moment's truth.
 func (f *Fifo) MaxDequeue() int {
 	// The head may have moved on before the tail is read; not by more than size.
 	head := atomic.LoadUint32(&f.h.head)
-	return int(min(atomic.LoadUint32(&f.h.tail)-head, f.h.size))
+	return int(min(atomic.LoadUint32(&f.h.tail)-head, f.h.size.Load()))
 }
 
 // MaxEnqueue is the number of bytes that can be written now, if the segment has
@@ -425,7 +442,8 @@ func (f *Fifo) MaxDequeue() int {
 func (f *Fifo) MaxEnqueue() int {
 	head := atomic.LoadUint32(&f.h.head)
 	used := atomic.LoadUint32(&f.h.tail) - head
-	return int(f.h.size) - int(min(used, f.h.size))
+	size := f.h.size.Load()
+	return int(size) - int(min(used, size))
 }
 
 // Tail and Head are the published positions. Anyone.
@@ -433,64 +451,3 @@ func (f *Fifo) Tail() uint32 { return atomic.LoadUint32(&f.h.tail) }
 
 // Head is the first position that was not read yet. Anyone.
 func (f *Fifo) Head() uint32 { return atomic.LoadUint32(&f.h.head) }
-
-// The event flag. It is set in a new fifo: nobody waits. A consumer that is
-// about to sleep unsets it, orders that against its next load with
-// [hw.HeavyFence], and looks again; a producer that finds it unset after it
-// published sets it and tells the consumer.
-
-// HasEvent reports whether the flag is set. Anyone.
-func (f *Fifo) HasEvent() bool { return f.h.event.Load() != 0 }
-
-// SetEvent sets the flag and returns true only to the one who changed it.
-func (f *Fifo) SetEvent() bool {
-	return f.h.event.Load() == 0 && f.h.event.CompareAndSwap(0, 1)
-}
-
-// UnsetEvent clears the flag. Consumer.
-func (f *Fifo) UnsetEvent() { f.h.event.Store(0) }
-
-// The dequeue notification, the same the other way round: a producer that is
-// about to sleep for want of space asks for it, fences, and looks again; a
-// consumer that finds it asked for after it freed some takes it, if that is
-// enough, and tells.
-
-// WantNotify asks to be told when n bytes, at least 1 and at most Size, are
-// free. Where somebody asked for less already, that stands. Any thread of the
-// producer's side.
-func (f *Fifo) WantNotify(n int) {
-	for {
-		old := f.h.wanted.Load()
-		if old != 0 && old <= uint32(n) || f.h.wanted.CompareAndSwap(old, uint32(n)) {
-			return
-		}
-	}
-}
-
-// Wanted reports whether the producer asked. Anyone.
-func (f *Fifo) Wanted() bool { return f.h.wanted.Load() != 0 }
-
-// Notify takes the request if there is the space that was asked for, and
-// returns true only to the one who did: the producer is to be told. Consumer.
-func (f *Fifo) Notify() bool {
-	for {
-		n := f.h.wanted.Load()
-		if n == 0 || f.MaxEnqueue() < int(n) {
-			return false
-		}
-		// It fails if somebody asked for less meanwhile, which there is too.
-		if f.h.wanted.CompareAndSwap(n, 0) {
-			return true
-		}
-	}
-}
-
-// TakeNotify withdraws the request and returns whether it stood. Producer.
-func (f *Fifo) TakeNotify() bool { return f.h.wanted.Swap(0) != 0 }
-
-// Status is a word of the fifo's users, on the line that both ends read anyway.
-// Anyone. Bits are added by OrStatus and stay.
-func (f *Fifo) Status() uint32 { return f.h.status.Load() }
-
-// OrStatus sets bits of the status and returns what it was. Anyone.
-func (f *Fifo) OrStatus(bits uint32) uint32 { return f.h.status.Or(bits) }

@@ -57,7 +57,15 @@ const (
 	slotSize       = unsafe.Sizeof(slot{})
 )
 
-// data is n bytes at offset off of a chunk's payload.
-func data(base address, r Ref, off, n uint32) []byte {
-	return unsafe.Slice((*byte)(unsafe.Add(base, uintptr(r)*Line+Line+uintptr(off))), n)
+// place is where the payload of a block begins, in bytes from the base.
+func (s *Segment) place(r Ref) uint64 { return uint64(r)*Line + Line }
+
+// data is n bytes of the segment from place at on.
+func data(base address, at uint64, n uint32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Add(base, at)), n)
+}
+
+// spansAt is the payload of a block as out-of-order segments.
+func (s *Segment) spansAt(r Ref) []span {
+	return unsafe.Slice((*span)(s.payload(r)), s.sizeOf(r)/uint32(unsafe.Sizeof(span{})))
 }

@@ -195,7 +195,7 @@ func (m *machine) step(s *subject) int {
 	case op < 30:
 		want := s.wanted != 0 && s.size-len(s.held) >= s.wanted
 		m.logf(s, "Notify, %d wanted, %d free", s.wanted, s.size-len(s.held))
-		if got := f.Notify(); got != want {
+		if got := f.Notify(0); got != want {
 			m.failf("Notify: %v, want %v", got, want)
 		}
 		if want {

@@ -1,7 +1,6 @@
 package fifo
 
 import (
-	"errors"
 	"fmt"
 	"math/bits"
 	"sync/atomic"
@@ -31,20 +30,14 @@ const (
 // Ref is an offset in a segment, in lines. 0 is none.
 type Ref uint32
 
-// Errors of fifos and segments.
-var (
-	ErrFull  = errors.New("fifo: full")
-	ErrEmpty = errors.New("fifo: empty")
-	// ErrGrow: the fifo has room, the segment has none.
-	ErrGrow = errors.New("fifo: segment exhausted")
-)
-
 // Segment is a region of memory that holds fifos, chunks and queues by offset.
 // Its methods may be called by any thread at any time, but for Close.
 type Segment struct {
 	mem   []byte
 	h     *segHeader
 	close func() error
+	fresh int
+	cold  [nClasses][]Ref
 }
 
 // segHeader is the head of the region.
@@ -150,6 +143,10 @@ func (s *Segment) alloc(class uint32) Ref {
 			return r
 		}
 	}
+	return s.carve(class)
+}
+
+func (s *Segment) carve(class uint32) Ref {
 	lines := 1 + uint64(classSize(class)/Line)
 	for {
 		old := s.h.brk.Load()
@@ -165,9 +162,13 @@ func (s *Segment) alloc(class uint32) Ref {
 
 // allocNear takes a block of a class, or else one that is smaller, though not
 // below a chunk for a chunk, or larger. 0: there is none at all.
-func (s *Segment) allocNear(class uint32) Ref {
+func (s *Segment) allocNear(class uint32, cold bool) Ref {
 	for c := class; ; c-- {
-		if r := s.alloc(c); r != 0 {
+		if cold {
+			if r := s.allocCold(c); r != 0 {
+				return r
+			}
+		} else if r := s.alloc(c); r != 0 {
 			return r
 		}
 		if c <= firstClass {
@@ -195,5 +196,22 @@ func (s *Segment) release(r Ref) {
 	}
 }
 
-// firstClass is the class of a fifo's first chunk.
-const firstClass = uint32(1)
+func (s *Segment) sizeOf(r Ref) uint32 { return classSize(s.block(r).class) }
+
+func (s *Segment) checked(r Ref) (uint32, bool) {
+	if r == 0 || uint64(r)*Line+Line > uint64(len(s.mem)) {
+		return 0, false
+	}
+	c := s.block(r).class
+	if c >= nClasses {
+		return 0, false
+	}
+	n := classSize(c)
+	return n, s.place(r)+uint64(n) <= uint64(len(s.mem))
+}
+
+func (s *Segment) linked(r, f Ref)        {}
+func (s *Segment) isLinked(r, f Ref) bool { return false }
+
+// allocCold is alloc for streams.
+func (s *Segment) allocCold(class uint32) Ref { return s.alloc(class) }

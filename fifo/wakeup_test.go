@@ -339,7 +339,7 @@ func TestNotifyLosesNoWakeup(t *testing.T) {
 						if err != nil {
 							break
 						}
-						if g.Wanted() && g.Notify() {
+						if g.Wanted() && g.Notify(1) {
 							ring(bell)
 							rings++
 						}

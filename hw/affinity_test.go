@@ -88,6 +88,9 @@ func TestPinEachAllowedCPU(t *testing.T) {
 				return
 			}
 			for range 100 {
+				if got := kernelCPU(); got != cpu {
+					t.Errorf("pinned to CPU %d, the kernel says %d", cpu, got)
+				}
 				if got := CurrentCPU(); got != cpu {
 					t.Errorf("pinned to CPU %d, runs on %d", cpu, got)
 					return

@@ -136,6 +136,27 @@ func everything(t *testing.T, th, peer vls.Thread) {
 	ok("epoll timeout", err)
 	ok("epoll del", th.EpollCtl(set, core.EPOLL_CTL_DEL, s, nil))
 
+	d, err := th.Create(vls.UDP, false)
+	ok("create", err)
+	ok("bind", th.Bind(d, ep))
+	_, err = th.Sendto(d, buf[:100], 0, ep)
+	ok("sendto", err)
+	_, _, err = th.Recvfrom(d, buf, core.MSG_PEEK)
+	ok("recvfrom", err)
+	fds := []vls.PollFD{{Handle: d, Events: core.EPOLLIN}}
+	_, err = th.Poll(fds, -1)
+	ok("poll", err)
+	ok("connect", th.Connect(d, ep))
+	_, err = th.Read(d, buf)
+	ok("read", err)
+	_, err = th.Poll(fds, time.Millisecond)
+	ok("poll timeout", err)
+	var read vls.HandleSet
+	read.Add(d)
+	_, err = th.Select(&read, nil, nil, time.Millisecond)
+	ok("select", err)
+	ok("close", th.Close(d))
+
 	_, err = th.SessionHandle(s)
 	ok("session handle", err)
 	index, _, err := th.SessionIndex(s)

@@ -194,6 +194,17 @@ func testConnectNonblockingFails(e *env) {
 		x.attrIs(core.GetError, int(syscall.ECONNREFUSED))
 		x.attrIs(core.GetError, 0)
 		x.reading(syscall.ENOTCONN)
+
+		// Tried again it fails again, which is news.
+		s.mod(x, et)
+		s.cold = true
+		s.none()
+		for range 2 {
+			e.want(syscall.EINPROGRESS, th.Connect(x.h, e.address()))
+			s.soon(report{x, errs | hup})
+			s.none()
+			x.attrIs(core.GetError, int(syscall.ECONNREFUSED))
+		}
 	}
 }
 

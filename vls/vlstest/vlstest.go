@@ -68,6 +68,8 @@ var skips = []skip{{
 		"thread-registers-while-first-reads",
 		"thread-registers-while-first-works", "pool-grows-while-thread-reads",
 		"stale-handle-among-threads", "allocs-two-threads", "epoll-handoff",
+		"dgram-close-wakes", "dgram-shutdown-wakes", "dgram-many-receivers",
+		"poll-close-wakes", "poll-two-threads", "poll-sees-connect",
 	},
 }, {
 	reason: "the strategy has more than one thread per process",
@@ -92,7 +94,8 @@ func skipped(s vls.Strategy, name string, l layout) string {
 
 // cases is the suite.
 func cases() []testCase {
-	return slices.Concat(sessionCases, streamCases, closeCases, handleCases, epollCases, threadCases, limitCases)
+	return slices.Concat(sessionCases, streamCases, closeCases, handleCases, epollCases, threadCases, limitCases,
+		datagramCases, attrCases, selectCases)
 }
 
 // Run judges a strategy.
