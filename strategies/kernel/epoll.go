@@ -19,7 +19,7 @@ func (t *thread) EpollCreate() (vls.Handle, error) {
 	if err != nil {
 		return 0, errno(err)
 	}
-	s := t.p.a.socket(fd)
+	s := t.p.a.socket(fd, nil)
 	s.set = true
 	return t.open(s)
 }

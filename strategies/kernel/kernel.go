@@ -2,12 +2,13 @@
 // the yardstick of what one would otherwise use, and the oracle of the
 // conformance suite. Two strategies stand on it, kernel-tcp and kernel-unix.
 //
-//	             kernel-tcp              kernel-unix
-//	TCP session  TCP over loopback       AF_UNIX stream
-//	UDP session  UDP over loopback       AF_UNIX datagram
-//	endpoint     an address of 127/8     an abstract name
-//	             that the application
-//	             has to itself
+//	             kernel-tcp         kernel-unix
+//	TCP session  TCP over loopback  AF_UNIX stream
+//	UDP session  UDP over loopback  UDP over loopback
+//
+// On loopback an endpoint is an address of 127/8 that the application has to
+// itself, with AF_UNIX an abstract name. Datagrams of AF_UNIX would not do: one
+// that nobody hears is an error there, and none is ever dropped.
 //
 // What a call does is what Linux does, to the letter. Only errors that the API
 // documents under another name are renamed (see [vls.Thread]), and a close ends
@@ -51,34 +52,39 @@ func init() {
 		Name: "kernel-tcp",
 		Doc:  "Linux sockets and epoll: TCP and UDP over loopback",
 		Kind: vls.Kernel,
-		New:  func(o vls.Options) (vls.App, error) { return newApp(o, newInet) },
+		New:  func(o vls.Options) (vls.App, error) { return newApp(o, false) },
 	})
 	vls.Register(vls.Strategy{
 		Name: "kernel-unix",
-		Doc:  "Linux sockets and epoll: AF_UNIX streams and datagrams",
+		Doc:  "Linux sockets and epoll: AF_UNIX streams, and UDP over loopback",
 		Kind: vls.Kernel,
-		New:  func(o vls.Options) (vls.App, error) { return newApp(o, newLocal) },
+		New:  func(o vls.Options) (vls.App, error) { return newApp(o, true) },
 	})
 }
 
 // app is an application: who may not see each other's endpoints.
 type app struct {
-	family family
-	wait   core.Wait
-	ports  ports
+	streams family
+	dgrams  *inet
+	wait    core.Wait
+	ports   ports
 
 	mu    sync.Mutex
 	procs []*process // by worker index, nil where free
 }
 
-func newApp(o vls.Options, newFamily func() (family, error)) (vls.App, error) {
+// newApp makes an application, with streams of AF_UNIX or of TCP.
+func newApp(o vls.Options, local bool) (vls.App, error) {
 	c, err := o.Config.Check()
 	if err != nil {
 		return nil, err
 	}
 	a := &app{wait: c.Wait, procs: make([]*process, c.MaxWorkers)}
-	if a.family, err = newFamily(); err != nil {
+	if a.dgrams, err = newInet(); err != nil {
 		return nil, err
+	}
+	if a.streams = a.dgrams; local {
+		a.streams = newUnix()
 	}
 	return a, nil
 }
@@ -113,7 +119,7 @@ func (a *app) Close() error {
 			}
 		}
 	}
-	return a.family.close()
+	return a.dgrams.close()
 }
 
 // process is a table of handles.

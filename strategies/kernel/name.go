@@ -32,7 +32,6 @@ type family interface {
 	// name gives a socket that is to connect or send to ep an address, so that
 	// its peer can tell it from others.
 	name(s *socket, ep vls.Endpoint) error
-	close() error
 }
 
 // Ephemeral ports, as Linux has them by default.
@@ -62,7 +61,7 @@ const (
 	perTurn = 4096
 )
 
-func newInet() (family, error) {
+func newInet() (*inet, error) {
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("reserve loopback addresses: %w", err)
@@ -176,12 +175,9 @@ type local struct {
 	last   atomic.Uint32 // ephemeral port
 }
 
-func newLocal() (family, error) {
-	return &local{prefix: fmt.Sprintf("@vlsbench/%x/", rand.Uint64())}, nil
-}
+func newUnix() *local { return &local{prefix: fmt.Sprintf("@vlsbench/%x/", rand.Uint64())} }
 
-func (f *local) close() error { return nil }
-func (f *local) domain() int  { return syscall.AF_UNIX }
+func (f *local) domain() int { return syscall.AF_UNIX }
 
 func (f *local) address(ep vls.Endpoint) (syscall.Sockaddr, error) {
 	return &syscall.SockaddrUnix{Name: f.prefix + ep.String()}, nil

@@ -14,10 +14,11 @@ import (
 
 // socket is a socket or an epoll set of Linux, which processes may share.
 type socket struct {
-	a     *app
-	fd    int
-	set   bool // an epoll set
-	dgram bool
+	a      *app
+	family family
+	fd     int
+	set    bool // an epoll set
+	dgram  bool
 
 	refs     atomic.Int32 // tables that hold it
 	shared   atomic.Bool  // two of them have at once: the descriptor is non-blocking
@@ -37,8 +38,8 @@ type socket struct {
 	remote  vls.Endpoint // what connect was asked for
 }
 
-func (a *app) socket(fd int) *socket {
-	s := &socket{a: a, fd: fd, stop: -1}
+func (a *app) socket(fd int, f family) *socket {
+	s := &socket{a: a, family: f, fd: fd, stop: -1}
 	s.refs.Store(1)
 	return s
 }
@@ -178,11 +179,15 @@ func (t *thread) Create(p vls.Proto, nonblocking bool) (vls.Handle, error) {
 		mode |= syscall.SOCK_NONBLOCK
 	}
 	a := t.p.a
-	fd, err := unix.Socket(a.family.domain(), mode, 0)
+	f := a.streams
+	if p == vls.UDP {
+		f = a.dgrams
+	}
+	fd, err := unix.Socket(f.domain(), mode, 0)
 	if err != nil {
 		return 0, errno(err)
 	}
-	s := a.socket(fd)
+	s := a.socket(fd, f)
 	s.dgram = p == vls.UDP
 	s.nonblock.Store(nonblocking)
 	if s.tcp() {
@@ -196,7 +201,7 @@ func (t *thread) Create(p vls.Proto, nonblocking bool) (vls.Handle, error) {
 }
 
 // tcp reports whether the socket is one of TCP, and not AF_UNIX.
-func (s *socket) tcp() bool { return !s.dgram && s.a.family.domain() == syscall.AF_INET }
+func (s *socket) tcp() bool { return !s.dgram && s.family.domain() == syscall.AF_INET }
 
 func (t *thread) Bind(h vls.Handle, ep vls.Endpoint) error {
 	s, err := t.hold(h)
@@ -223,7 +228,7 @@ func (s *socket) bind(ep vls.Endpoint) error {
 		}
 	}
 	if ep.Port() == 0 {
-		got, err := s.a.family.bind(s.fd, ep)
+		got, err := s.family.bind(s.fd, ep)
 		if err != nil {
 			return err
 		}
@@ -237,7 +242,7 @@ func (s *socket) bind(ep vls.Endpoint) error {
 	s.bound = ep
 	err := s.a.ports.add(s)
 	if err == nil {
-		if _, err = s.a.family.bind(s.fd, ep); err == nil {
+		if _, err = s.family.bind(s.fd, ep); err == nil {
 			s.named.Store(true)
 			return nil
 		}
@@ -305,7 +310,7 @@ func (s *socket) nameFor(ep vls.Endpoint) error {
 	if s.named.Load() {
 		return nil
 	}
-	err := s.a.family.name(s, ep)
+	err := s.family.name(s, ep)
 	if err == nil {
 		s.named.Store(true)
 	}
@@ -322,7 +327,7 @@ func (s *socket) reaches(ep vls.Endpoint) bool {
 
 // to is the address by which an endpoint is reached.
 func (s *socket) to(ep vls.Endpoint) (syscall.Sockaddr, error) {
-	return s.a.family.address(s.a.ports.resolve(s.dgram, ep))
+	return s.family.address(s.a.ports.resolve(s.dgram, ep))
 }
 
 func (t *thread) connect(s *slot, h vls.Handle, sa syscall.Sockaddr) error {
@@ -337,7 +342,7 @@ func (t *thread) connect(s *slot, h vls.Handle, sa syscall.Sockaddr) error {
 			return syscall.ENOTCONN
 		case err == syscall.EINTR:
 			// It goes on; ask again.
-		case err == syscall.EAGAIN && !sock.dgram:
+		case err == syscall.EAGAIN:
 			// AF_UNIX: the backlog is full.
 			if sock.nonblock.Load() {
 				return syscall.ECONNREFUSED
@@ -391,8 +396,7 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 		fd, sa, err := syscall.Accept4(s.fd, mode)
 		switch {
 		case err == nil:
-			a := t.p.a
-			sock := a.socket(fd)
+			sock := t.p.a.socket(fd, s.sock.family)
 			sock.nonblock.Store(nonblocking)
 			sock.connected.Store(true)
 			sock.named.Store(true)
@@ -417,7 +421,7 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 // sender is the endpoint of an address that the socket was sent to from. One
 // that is bound to the unspecified address answers from where it was asked.
 func (s *socket) sender(sa syscall.Sockaddr) vls.Endpoint {
-	ep := s.a.family.endpoint(sa)
+	ep := s.family.endpoint(sa)
 	if !ep.Addr().IsUnspecified() {
 		return ep
 	}
@@ -440,7 +444,7 @@ func (t *thread) Shutdown(h vls.Handle, how int) error {
 	switch {
 	case sock.listens.Load():
 		return syscall.EBADFD
-	case !sock.dgram && !sock.isConnected() && how >= 0 && how <= syscall.SHUT_RDWR:
+	case !sock.isConnected() && how >= 0 && how <= syscall.SHUT_RDWR:
 		return syscall.ENOTCONN // which AF_UNIX does not say
 	}
 	if err := unix.Shutdown(s.fd, how); err != nil {

@@ -29,6 +29,10 @@ func (t *thread) readSlow(s *slot, h vls.Handle, p []byte, n int, err error) (in
 		return 0, syscall.EBADFD
 	case p == nil:
 		return 0, syscall.EFAULT
+	case s.sock.dgram && (len(p) == 0 || err == syscall.EAGAIN):
+		// read(2) of no bytes does not take a message.
+		n, _, err := t.recvfrom(s, h, p, 0)
+		return n, err
 	}
 	var w waiter
 	for {
@@ -121,10 +125,6 @@ func (t *thread) writeSlow(s *slot, h vls.Handle, p []byte, done int, err error)
 // writeError is the API's name for an error of a write.
 func (s *socket) writeError(err error) error {
 	switch err {
-	case syscall.ENOTCONN:
-		if s.dgram { // AF_UNIX
-			return syscall.EDESTADDRREQ
-		}
 	case syscall.ECONNRESET:
 		s.connected.Store(true)
 	case syscall.EPIPE:
@@ -147,6 +147,10 @@ func (t *thread) Recvfrom(h vls.Handle, p []byte, flags int) (int, vls.Endpoint,
 	case p == nil:
 		return 0, vls.Endpoint{}, syscall.EFAULT
 	}
+	return t.recvfrom(s, h, p, flags)
+}
+
+func (t *thread) recvfrom(s *slot, h vls.Handle, p []byte, flags int) (int, vls.Endpoint, error) {
 	var w waiter
 	for {
 		n, from, err := syscall.Recvfrom(s.fd, p, flags)
@@ -162,6 +166,9 @@ func (t *thread) Recvfrom(h vls.Handle, p []byte, flags int) (int, vls.Endpoint,
 			if s.sock.nonblock.Load() {
 				return 0, vls.Endpoint{}, err
 			}
+			if s.sock.deaf() {
+				return 0, vls.Endpoint{}, nil
+			}
 			w.wait(t, s, h, unix.POLLIN)
 		case err == syscall.EINTR:
 		default:
@@ -169,6 +176,10 @@ func (t *thread) Recvfrom(h vls.Handle, p []byte, flags int) (int, vls.Endpoint,
 		}
 	}
 }
+
+// deaf reports whether a session of datagrams was shut down for reading, and a
+// wait for one is to end. A call that blocks is told so, others are EAGAIN.
+func (s *socket) deaf() bool { return s.dgram && s.shut.Load()&1 != 0 }
 
 // peer is the endpoint that the socket is connected to, zero if it is not.
 func (s *socket) peer() vls.Endpoint {

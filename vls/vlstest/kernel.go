@@ -1,6 +1,7 @@
 package vlstest
 
 import (
+	"encoding/binary"
 	"strings"
 	"syscall"
 	"time"
@@ -47,6 +48,26 @@ var differences = []difference{
 	{"epoll-reset-by-own-write", "with AF_UNIX a write to a closed peer is EPIPE, and HUP was there before", hotAndCold(testLinuxResetOwn)},
 	{"write-beside-epoll-out", "a blocked writer and a set that waits for OUT are told at once when a good part of the buffer is free", testLinuxWriteBesideOut},
 	{"segment-exhausted", "Linux has no segment to exhaust", nil},
+	{"attr-switches", "NODELAY is on from the start; AF_UNIX has neither that nor REUSEPORT, which are ENOTSUP", testLinuxSwitches},
+	{"attr-numbers", "MSS is what the connection came to; AF_UNIX has none of them, which are ENOTSUP", testLinuxNumbers},
+	{"attr-fifo-sizes", "a buffer's size is twice what was asked for, within the limits of the system, and can be set at any time", testLinuxFifos},
+	{"attr-inherited", "of AF_UNIX an accepted session has no options of its listener's", testLinuxInherited},
+	{"attr-v6only", "a taken endpoint is EADDRINUSE from bind", testAttrV6only},
+	{"poll-ready", "before connect a session is OUT and HUP", testPollReady},
+	{"poll-unasked", "AF_UNIX refuses a non-blocking connect at once", testPollUnasked},
+	{"poll-sees-connect", "before connect a session is OUT and HUP, so that there is nothing to wait for", nil},
+	{"dgram-listen-accept", "listen on datagrams is EOPNOTSUPP, accept too, bound or not", testDgramListen},
+	{"dgram-recv-errors", "what is not bound has nothing to read", testDgramRecvErrors},
+	{"dgram-send-errors", "who is not connected needs an endpoint, bound or not; only what UDP cannot carry is EMSGSIZE", testDgramSendErrors},
+	{"dgram-connect-nonblocking", "a non-blocking connect is over at once", testDgramConnectNonblocking},
+	{"dgram-full", "a receiver that is full drops", nil},
+	{"dgram-send-waits", "a receiver that is full drops", nil},
+	{"dgram-close-receiver", "a receiver that is full drops, and nobody waits for it", nil},
+	{"dgram-close-wakes", "nobody waits for room", testDgramCloseWakes},
+	{"dgram-shutdown", "what is bound alone is ENOTCONN", testDgramShutdown},
+	{"dgram-shutdown-wakes", "nobody waits for room", testDgramShutdownWakes},
+	{"dgram-attr", "NWRITE is an estimate", testDgramAttr},
+	{"dgram-epoll-edge", "OUT is always true: nobody waits for room", hotAndCold(testDgramEpollEdge)},
 }
 
 // linux is the case as Linux has it, if that is what the strategy is to show and
@@ -66,10 +87,13 @@ func (c testCase) linux(s vls.Strategy) (_ testCase, skip string) {
 	return c, ""
 }
 
+// kernel reports whether the strategy under test is one of Linux.
+func (e *env) kernel() bool { return e.strategy.Kind == vls.Kernel }
+
 // unix reports whether the strategy under test has sockets of AF_UNIX, which its
 // name says.
 func (e *env) unix() bool {
-	return e.strategy.Kind == vls.Kernel && strings.HasSuffix(e.strategy.Name, "-unix")
+	return e.kernel() && strings.HasSuffix(e.strategy.Name, "-unix")
 }
 
 // closedHup is what a peer's close adds to its end of stream: of AF_UNIX a peer
@@ -81,11 +105,19 @@ func (e *env) closedHup() uint32 {
 	return 0
 }
 
+// unconnected is what is true, unasked, of a stream before connect and listen.
+func (e *env) unconnected() uint32 {
+	if e.kernel() {
+		return hup
+	}
+	return 0
+}
+
 // settled reports whether a session that is full will stay so. With TCP what was
 // written moves on when an acknowledgement comes, which may be delayed for 40 ms;
 // asked again, it has come, and there is no more to move to.
 func (e *env) settled(asked *bool) bool {
-	if *asked || e.strategy.Kind != vls.Kernel || e.unix() {
+	if *asked || !e.kernel() || e.unix() {
 		return true
 	}
 	*asked = true
@@ -532,4 +564,78 @@ func testLinuxWriteBesideOut(e *env) {
 		x.close()
 		y.close()
 	}
+}
+
+func testLinuxSwitches(e *env) {
+	th := e.thread()
+	x := e.create(th, false)
+	set := func(a vls.Attr, v int) error {
+		_, err := th.Attr(x.h, a, binary.NativeEndian.AppendUint32(nil, uint32(v)))
+		return err
+	}
+	nodelay, has := 1, error(nil)
+	if e.unix() {
+		nodelay, has = 0, syscall.ENOTSUP
+	}
+	for _, s := range []struct {
+		get, set vls.Attr
+		first    int
+		has      error
+	}{
+		{core.GetReuseaddr, core.SetReuseaddr, 0, nil},
+		{core.GetReuseport, core.SetReuseport, 0, has},
+		{core.GetBroadcast, core.SetBroadcast, 0, nil},
+		{core.GetKeepalive, core.SetKeepalive, 0, nil},
+		{core.GetNodelay, core.SetNodelay, nodelay, has},
+		{core.GetV6only, core.SetV6only, 0, nil},
+	} {
+		if s.has != nil {
+			if err := set(s.set, 1); err != s.has {
+				e.fatalf("attribute %d: %v, want %v", s.set, show(err), show(s.has))
+			}
+			continue
+		}
+		x.attrIs(s.get, s.first)
+		for _, v := range []int{1, 0, 7} {
+			e.ok(set(s.set, v))
+			x.attrIs(s.get, min(v, 1))
+		}
+		e.want(syscall.EINVAL, err1(th.Attr(x.h, s.set, make([]byte, 3))))
+	}
+}
+
+func testLinuxNumbers(e *env) {
+	if !e.unix() {
+		testAttrNumbers(e)
+		return
+	}
+	th := e.thread()
+	x := e.create(th, false)
+	for _, a := range []vls.Attr{core.GetKeepidle, core.SetKeepidle, core.GetKeepintvl, core.SetKeepintvl, core.GetMSS, core.SetMSS} {
+		e.want(syscall.ENOTSUP, err1(th.Attr(x.h, a, make([]byte, 4))))
+	}
+}
+
+func testLinuxFifos(e *env) {
+	th := e.thread()
+	x, _ := e.pair(th, th)
+	x.set(core.SetTxFifoLen, 20_000)
+	x.set(core.SetRxFifoLen, 30_000)
+	x.attrIs(core.GetTxFifoLen, 40_000)
+	x.attrIs(core.GetRxFifoLen, 60_000)
+}
+
+func testLinuxInherited(e *env) {
+	if !e.unix() {
+		testAttrInherited(e)
+		return
+	}
+	th := e.thread()
+	l, ep := e.listen(th, 4)
+	l.set(core.SetKeepalive, 1)
+	l.nonblock(true)
+	e.connect(th, ep)
+	y := l.accept()
+	y.attrIs(core.GetKeepalive, 0)
+	y.attrIs(core.GetFlags, 0)
 }
