@@ -575,18 +575,22 @@ func (d *dgram) takeOver() {
 // advance goes on after the first datagram was taken. Session rx: exclusive.
 func (d *dgram) advance() {
 	f := d.heads[0].f
-	if f.f.MaxDequeue() == 0 {
-		f.active.Store(0)
-		if f.f.MaxDequeue() == 0 || !f.active.CompareAndSwap(0, 1) {
-			// Empty, or handed over again.
-			d.heads.pop()
-			d.flows.Add(-1)
-			f.unref()
-			return
-		}
+	if f.f.MaxDequeue() == 0 && f.letGo() {
+		d.heads.pop()
+		d.flows.Add(-1)
+		f.unref()
+		return
 	}
 	d.heads[0] = f.head()
 	d.heads.down()
+}
+
+// letGo is the consumer's end of a flow that it found empty. False: something
+// came meanwhile, and the flow is the consumer's still; if the producer has
+// handed it over once more it is not. Session rx: exclusive.
+func (f *flow) letGo() bool {
+	f.active.Store(0)
+	return f.f.MaxDequeue() == 0 || !f.active.CompareAndSwap(0, 1)
 }
 
 // head is the first datagram of a flow that is not empty, and the number that

@@ -411,7 +411,7 @@ func testPollTwoThreads(e *env) {
 func testPollSeesConnect(e *env) {
 	a := e.thread()
 	b := e.near(a)
-	l, ep := e.listen(a, 4)
+	l, ep := e.listen(e.thread(), 4) // so that nothing else comes to a's queue
 	for range 5 {
 		x := e.create(a, false)
 		join := e.start(func() { e.polled(b, -1, []vls.PollFD{fd(x, out)}, out) })
