@@ -53,6 +53,7 @@ func (l *listener) setFifos(o options) {
 func (t *Thread) Attr(s *Session, a Attr, buf []byte) (int, error) {
 	s.ctlAudit.Enter("session control", audit.Exclusive)
 	defer s.ctlAudit.Leave(audit.Exclusive)
+	defer s.spread()
 	if s.epoll != nil {
 		return 0, syscall.EBADFD
 	}
@@ -152,7 +153,11 @@ func (s *Session) numberAttr(a Attr, v int32) (int32, error) {
 		}
 		return v, nil
 	case GetError:
-		return int32(s.err.Swap(0)), nil
+		e := s.err.Swap(0)
+		if e != 0 {
+			s.others(func(o *Session) { o.err.Store(0) })
+		}
+		return int32(e), nil
 	case GetListen:
 		if s.lsn != nil {
 			return 1, nil

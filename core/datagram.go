@@ -20,7 +20,8 @@ const MaxDatagram = 65507
 // that each has one producer and one consumer, and a receiver that does not read
 // holds up those alone who send to it.
 type dgram struct {
-	target atomic.Uint64 // session that news goes to, 0 once closed
+	refs   atomic.Int32  // sessions: several may share it by fork
+	target atomic.Uint64 // session, or shared data, that news goes to; 0 once closed
 	ep     Endpoint      // where it is bound; set before it is entered there
 	v6only bool
 	rx     atomic.Uint32            // bytes of the fifos that others make to it
@@ -48,6 +49,7 @@ type dgram struct {
 
 func newDgram(s *Session) *dgram {
 	d := &dgram{}
+	d.refs.Store(1)
 	d.target.Store(uint64(s.handle))
 	d.rx.Store(s.opt.rx)
 	d.event.Store(1)
@@ -172,6 +174,10 @@ func (t *Thread) bindDgram(s *Session, ep Endpoint) error {
 		if y.bound.enter(d) {
 			s.local = d.ep
 			s.state.Store(uint32(StateListen))
+			s.others(func(o *Session) {
+				o.local = s.local
+				o.state.Store(uint32(StateListen))
+			})
 			return nil
 		}
 		if ep.Port() != 0 {
@@ -182,18 +188,18 @@ func (t *Thread) bindDgram(s *Session, ep Endpoint) error {
 }
 
 // connectDgram makes ep the one that a session of datagrams talks with.
-func (t *Thread) connectDgram(s *Session, ep Endpoint) error {
+func (t *Thread) connectDgram(s *Session, ep Endpoint) syscall.Errno {
 	d := s.dg
 	if !s.local.IsValid() {
 		if err := t.bindDgram(s, netip.AddrPortFrom(ep.Addr(), 0)); err != nil {
-			return err
+			return err.(syscall.Errno)
 		}
 	}
 	s.local, s.remote = source(s.local, ep), ep
 	d.only.Store(&ep)
 	s.err.Store(0)
 	s.state.Store(uint32(StateReady))
-	return nil
+	return 0
 }
 
 // source is the endpoint that dst sees of who is bound at local.
@@ -711,8 +717,11 @@ func (t *Thread) closeDgram(d *dgram) {
 	d.heads = nil
 }
 
-// release drops what a session that nobody uses any more sent through.
-func (d *dgram) release() {
+// unref drops what a session sent through, once nobody uses it any more.
+func (d *dgram) unref() {
+	if d.refs.Add(-1) != 0 {
+		return
+	}
 	for _, f := range d.out {
 		f.unref()
 	}

@@ -139,6 +139,9 @@ func (t *Thread) EpollCtl(set *Session, op int, s *Session, ev *EpollEvent) erro
 	defer set.setAudit.Leave(audit.Exclusive)
 	s.ctlAudit.Enter("session control", audit.Exclusive)
 	defer s.ctlAudit.Leave(audit.Exclusive)
+	if op != EPOLL_CTL_DEL {
+		t.serve(s)
+	}
 	t.enterMQ()
 	defer t.leaveMQ()
 	e := set.epoll
@@ -190,6 +193,7 @@ func (t *Thread) EpollWait(set *Session, evs []EpollEvent, timeout time.Duration
 	if waits {
 		// Inside, or a close could come between.
 		set.refs.Add(1)
+		t.w.inside.Add(1)
 	}
 	t.leaveMQ()
 	if !waits {
@@ -203,9 +207,13 @@ func (t *Thread) EpollWait(set *Session, evs []EpollEvent, timeout time.Duration
 	}
 	n = t.watchFor(&w, timeout)
 	valid := hooks.Woke == nil || hooks.Woke(t, set)
-	closed := set.flags.Load()&fClosing != 0
+	flags := set.flags.Load()
 	t.w.unref(set)
-	if !valid || closed {
+	t.w.inside.Add(-1)
+	switch {
+	case flags&fMoved != 0:
+		return 0, ErrMoved
+	case !valid || flags&fClosing != 0:
 		return 0, syscall.EBADFD
 	}
 	return n, nil

@@ -23,6 +23,7 @@ func (t *Thread) Poll(fds []PollFD, timeout time.Duration) (int, error) {
 		s.flags.Or(fPolled)
 		w.held = append(w.held, s)
 	}
+	t.w.inside.Add(1)
 	t.leaveMQ()
 	hooks := &t.w.app.hooks
 	t.waited = true
@@ -38,6 +39,7 @@ func (t *Thread) Poll(fds []PollFD, timeout time.Duration) (int, error) {
 		w.held[i] = nil
 	}
 	t.polled = w.held
+	t.w.inside.Add(-1)
 	t.done()
 	return n, nil
 }
@@ -62,6 +64,9 @@ func (t *Thread) lookAtEach(fds []PollFD) int {
 
 // found is what there is to report of an entry's session.
 func (fd *PollFD) found(s *Session) uint32 {
+	if State(s.state.Load()) == StateListen && s.flags.Load()&fServes == 0 && !s.Passive() {
+		s.flags.Or(fServes)
+	}
 	wanted := fd.Events
 	if !fd.Exact {
 		wanted |= EPOLLERR | EPOLLHUP

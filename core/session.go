@@ -25,9 +25,11 @@ const (
 	StateVPPClosing
 	// StateDisconnect: reset.
 	StateDisconnect
+	// StateUpdated: the session layer has not answered its connect yet.
+	StateUpdated
 )
 
-var stateNames = [...]string{"CLOSED", "LISTEN", "READY", "VPP_CLOSING", "DISCONNECT"}
+var stateNames = [...]string{"CLOSED", "LISTEN", "READY", "VPP_CLOSING", "DISCONNECT", "UPDATED"}
 
 func (s State) String() string { return stateNames[s] }
 
@@ -77,7 +79,9 @@ type Session struct {
 	conn   *conn
 	side   int
 	lsn    *listener
-	dg     *dgram // of datagrams, from Create on
+	sh     *shared  // what it has in common with those that share it by fork
+	dial   *request // the connect under way
+	dg     *dgram   // of datagrams, from Create on
 	local  Endpoint
 	remote Endpoint
 	opt    options
@@ -98,7 +102,8 @@ type conn struct {
 	refs atomic.Int32
 	// fifos[0] carries from the connector to the acceptor, fifos[1] back.
 	fifos [2]fifo.Fifo
-	// target[i] is the session that news for side i go to; 0: not accepted yet.
+	// target[i] is the session that news for side i go to, or the shared data of
+	// those they go to; 0: not accepted yet, or being handed over.
 	target [2]atomic.Uint64
 	ends   [2]Endpoint
 	next   *conn // in a listener's queue
@@ -115,7 +120,13 @@ func (c *conn) unref() {
 func (s *Session) Handle() Handle { return s.handle }
 
 // State is the session's state.
-func (s *Session) State() State { s.sync(); return State(s.state.Load()) }
+func (s *Session) State() State {
+	s.sync()
+	if s.flags.Load()&fDialing != 0 {
+		return StateUpdated
+	}
+	return State(s.state.Load())
+}
 
 // IsEpoll reports whether the session is an epoll set.
 func (s *Session) IsEpoll() bool { return s.epoll != nil }
@@ -188,9 +199,10 @@ func (s *Session) release() {
 		s.conn.unref()
 	}
 	if s.dg != nil {
-		s.dg.release()
+		s.dg.unref()
 	}
 	s.conn, s.lsn, s.dg, s.epoll = nil, nil, nil, nil
+	s.forget()
 	s.rx, s.tx = fifo.Fifo{}, fifo.Fifo{}
 	s.local, s.remote = Endpoint{}, Endpoint{}
 	s.epi = epollItem{}
@@ -227,6 +239,7 @@ func (t *Thread) Bind(s *Session, ep Endpoint) error {
 		ep = t.w.app.layer.ephemeral(ep.Addr())
 	}
 	s.local = ep
+	s.spread()
 	return nil
 }
 
@@ -235,43 +248,48 @@ func (t *Thread) Bind(s *Session, ep Endpoint) error {
 // it changes nothing. EINVAL: not bound, or connected. EADDRINUSE: another
 // listener has the endpoint. EBADFD: an epoll set. Session control: exclusive.
 func (t *Thread) Listen(s *Session, backlog int) error {
+	defer t.done()
 	s.ctlAudit.Enter("session control", audit.Exclusive)
-	defer s.ctlAudit.Leave(audit.Exclusive)
+	defer t.leaveControl(s)
 	switch {
 	case s.epoll != nil:
 		return syscall.EBADFD
 	case s.lsn != nil:
 		s.lsn.setBacklog(backlog)
+		s.spread()
 		return nil
 	case s.dg != nil && State(s.state.Load()) == StateListen:
 		return nil
-	case State(s.state.Load()) != StateClosed || !s.local.IsValid():
+	case State(s.state.Load()) != StateClosed || !s.local.IsValid() || s.flags.Load()&fDialing != 0:
 		return syscall.EINVAL
 	}
-	l := &listener{ep: s.local, target: s.handle, v6only: s.opt.is(optV6only)}
+	l := &listener{ep: s.local, target: s.handle, v6only: s.opt.is(optV6only), reuse: s.opt.is(optReuseport)}
 	l.setBacklog(backlog)
 	l.setFifos(s.opt)
-	if !t.w.app.layer.listen(l) {
-		return syscall.EADDRINUSE
+	if err := t.bindListener(s, l); err != nil || s.lsn != nil {
+		return err
 	}
 	s.lsn = l
 	s.state.Store(uint32(StateListen))
+	s.spread()
 	return nil
 }
 
-// Connect connects to a listener. The session layer runs in the calling thread,
-// so the answer is there at once; a non-blocking connect gives it as an event
-// all the same, after EINPROGRESS. READY: nil. EINVAL: the session listens, or
-// no address. EAFNOSUPPORT: the session is bound to one that cannot reach it.
-// ECONNREFUSED: nobody listens, or its backlog is full. ENOMEM: no room for
-// fifos. EBADFD: an epoll set.
+// Connect connects to a listener. Where the session layer runs in the calling
+// thread the answer is there at once; a non-blocking connect gives it as an
+// event all the same, after EINPROGRESS. READY: nil. EINVAL: the session
+// listens, or no address. EAFNOSUPPORT: the session is bound to one that cannot
+// reach it. EALREADY: connecting already. ECONNREFUSED: nobody listens, or its
+// backlog is full. ETIMEDOUT: the session layer did not answer within the
+// session timeout. ENOMEM: no room for fifos. EBADFD: an epoll set.
 //
 // A session of datagrams hears from its peer alone from then on, and sends to
 // it; whether anybody is there does not matter, and it may be connected anew.
 // Session control: exclusive.
 func (t *Thread) Connect(s *Session, ep Endpoint) error {
+	defer t.done()
 	s.ctlAudit.Enter("session control", audit.Exclusive)
-	defer s.ctlAudit.Leave(audit.Exclusive)
+	defer t.leaveControl(s)
 	if s.epoll != nil {
 		return syscall.EBADFD
 	}
@@ -290,69 +308,28 @@ func (t *Thread) Connect(s *Session, ep Endpoint) error {
 	if !ep.Addr().IsValid() || ep.Port() == 0 {
 		return syscall.EINVAL
 	}
+	if s.flags.Load()&fDialing != 0 {
+		return syscall.EALREADY
+	}
 	if !s.reaches(ep) {
 		return syscall.EAFNOSUPPORT
 	}
-	var err error
 	if s.dg != nil {
-		err = t.connectDgram(s, ep)
-	} else {
-		err = t.connect(s, ep)
+		return t.connectOver(s, t.connectDgram(s, ep))
 	}
-	if s.flags.Load()&fNonblock == 0 {
-		if s.flags.Load()&(fMember|fPolled) != 0 {
-			t.post(s.handle, EventConnected)
-		}
-		return err
-	}
-	if err != nil {
-		s.err.Store(uint32(err.(syscall.Errno)))
-		s.flags.Or(fFailed)
-	}
-	t.post(s.handle, EventConnected)
-	return syscall.EINPROGRESS
-}
-
-// connect makes the connection and queues it at a listener.
-func (t *Thread) connect(s *Session, ep Endpoint) error {
-	a := t.w.app
-	l := a.layer.lookup(ep)
-	if l == nil {
-		return syscall.ECONNREFUSED
-	}
-	c := &conn{}
-	sizes := [2]uint32{max(s.opt.tx, l.rx.Load()), max(l.tx.Load(), s.opt.rx)}
-	for i := range c.fifos {
-		f, err := fifo.New(a.seg, int(sizes[i]), a.order)
-		if err != nil {
-			if i == 1 {
-				c.fifos[0].Free()
-			}
-			return syscall.ENOMEM
-		}
-		c.fifos[i] = f
-	}
-	if !s.local.IsValid() {
-		s.local = a.layer.ephemeral(ep.Addr())
-	}
-	c.refs.Store(2)
-	c.ends = [2]Endpoint{s.local, ep}
-	c.target[0].Store(uint64(s.handle))
-	if !l.push(c) {
-		c.unref()
-		c.unref()
-		return syscall.ECONNREFUSED
-	}
-	s.attach(c, 0)
-	t.post(l.target, EventAccepted)
-	return nil
+	return t.connect(s, ep)
 }
 
 // attach makes s the given side of a connection.
 func (s *Session) attach(c *conn, side int) {
+	s.local, s.remote = c.ends[side], c.ends[1-side]
+	s.connected(c, side)
+}
+
+// connected is attach of a session that has its endpoints already.
+func (s *Session) connected(c *conn, side int) {
 	s.conn, s.side = c, side
 	s.tx, s.rx = c.fifos[side], c.fifos[1-side]
-	s.local, s.remote = c.ends[side], c.ends[1-side]
 	s.state.Store(uint32(StateReady))
 	s.flags.Or(fRead | fWrite)
 }
@@ -387,6 +364,7 @@ func (t *Thread) tryAccept(l *Session, flags int) (*Session, error) {
 	if l.dg != nil {
 		return nil, syscall.EOPNOTSUPP
 	}
+	t.serve(l)
 	c := l.lsn.pop()
 	if c == nil {
 		return nil, syscall.EAGAIN
@@ -437,15 +415,18 @@ func (t *Thread) Shutdown(s *Session, how int) error {
 			t.post(s.peer(), EventDisconnected)
 		}
 	}
-	// Other threads of this worker may wait for what will not come.
-	t.post(s.handle, EventShutdown)
+	s.spread()
+	// Others may wait for what will not come.
+	t.post(s.self(), EventShutdown)
 	return nil
 }
 
 // Close closes a session or an epoll set. Its handle is stale from then on, and
 // threads that wait on it leave with ENOTCONN, on a set with EBADFD. What was
 // written is delivered before the peer sees the end; with unread data the peer
-// is reset. All of the session, and the session pool: exclusive.
+// is reset. Of several workers that share a session the last one that closes it
+// does that; the others leave it to the rest. All of the session, and the
+// session pool: exclusive.
 func (t *Thread) Close(s *Session) error {
 	w := t.w
 	s.ctlAudit.Enter("session control", audit.Exclusive)
@@ -467,15 +448,12 @@ func (t *Thread) Close(s *Session) error {
 	t.wake(s)
 	t.leaveMQ()
 
+	t.hangUp(s)
+	last := t.unshare(s)
 	switch {
 	case s.lsn != nil:
-		w.app.layer.unlisten(s.lsn)
-		for c := s.lsn.close(); c != nil; {
-			next := c.next
-			t.refuse(c)
-			c = next
-		}
-	case s.conn != nil:
+		t.unlisten(s, last)
+	case s.conn != nil && last:
 		s.sync()
 		if State(s.state.Load()) == StateDisconnect {
 			break
@@ -489,7 +467,7 @@ func (t *Thread) Close(s *Session) error {
 		s.rx.OrStatus(stGone)
 		s.tx.OrStatus(stEnd)
 		t.post(s.peer(), EventDisconnected)
-	case s.dg != nil:
+	case s.dg != nil && last:
 		t.closeDgram(s.dg)
 	}
 	s.rxAudit.Leave(audit.Exclusive)

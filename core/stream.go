@@ -171,7 +171,7 @@ func (t *Thread) tryWrite(s *Session, p []byte) (int, error) {
 		// as a kernel would.
 		s.tx.OrStatus(stReset)
 		s.rx.OrStatus(stReset)
-		t.post(s.handle, EventReset)
+		t.post(s.self(), EventReset)
 		return len(p), nil
 	}
 	n, err := s.enqueue(p)
@@ -190,7 +190,7 @@ func (t *Thread) tryWrite(s *Session, p []byte) (int, error) {
 		hw.HeavyFence()
 		if s.tx.MaxEnqueue() >= s.space(s.tx.Size()) && s.tx.TakeNotify() {
 			// The reader was quicker: it may not have seen the request.
-			t.post(s.handle, EventTx)
+			t.post(s.self(), EventTx)
 		}
 	}
 	return n, nil

@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"vlsbench/fifo"
 
@@ -139,7 +140,8 @@ const (
 	GetReuseaddr
 	// SetReuseaddr takes 0 or 1.
 	SetReuseaddr
-	// GetReuseport is 0 or 1. Without effect: an endpoint has one owner.
+	// GetReuseport is 0 or 1: whether other listeners that say so too, before
+	// they listen, may have the endpoint. They get the connections in turn.
 	GetReuseport
 	// SetReuseport takes 0 or 1.
 	SetReuseport
@@ -196,6 +198,14 @@ type Config struct {
 	SegmentSize int
 	// MaxWorkers is 1 to 255 (max-workers). 16.
 	MaxWorkers int
+	// SessionTimeout is how long a listen or a blocking connect waits for the
+	// session layer's answer, 1 ms to an hour (session-timeout, in seconds).
+	// 10 s. It matters only where the session layer has a thread of its own.
+	SessionTimeout time.Duration
+	// SessionThread gives the session layer a thread of its own, pinned to
+	// SessionCPU, which waits as Wait says; else it runs in the calling thread.
+	SessionThread bool
+	SessionCPU    int
 	// Segment, when set, is used in place of a new one, so that a harness can
 	// choose where the objects of an application lie.
 	Segment *fifo.Segment

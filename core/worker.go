@@ -29,6 +29,11 @@ const (
 	EventReset
 	// EventShutdown: this side's other threads are to notice a shutdown.
 	EventShutdown
+
+	// EventRPC: another worker's thread calls. EventRPCReply: it was answered.
+	// These and what may follow them name no session.
+	EventRPC
+	EventRPCReply
 )
 
 // Worker is one VCL worker: a message queue, a pool of sessions, and the
@@ -44,6 +49,17 @@ type Worker struct {
 	// zombies are sessions that were closed and whose last waiter has left.
 	// Any thread pushes, the pool's holder takes.
 	zombies atomic.Pointer[Session]
+
+	// Owner is the strategy's own process.
+	Owner any
+
+	gone   atomic.Bool  // closed: nobody answers calls, and its index is to be taken back
+	inside atomic.Int32 // threads inside a wait
+	forked atomic.Bool
+	// Under the application's lock, but that anyone may look whether dead is nil.
+	parent  *Worker                // that closes it if its process dies
+	dead    atomic.Pointer[Worker] // children that have died, linked by sibling
+	sibling *Worker
 
 	_       [fifo.Line]byte
 	mq      *fifo.Queue
@@ -90,6 +106,7 @@ type Thread struct {
 	word     uint32 // futex: 1 once woken
 
 	waited bool // the operation under way has
+	lost   bool // a wait, the session control that it had
 
 	flow   *flow      // what a blocked send waits for room in
 	polled []*Session // memory for the next Poll
@@ -109,9 +126,9 @@ func (w *Worker) InitThread(t *Thread, owner any) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i, taken := range a.producers {
-		if !taken {
-			a.producers[i] = true
+		if taken == nil {
 			*t = Thread{w: w, producer: i, Owner: owner}
+			a.producers[i] = t
 			return nil
 		}
 	}
@@ -125,18 +142,29 @@ func (t *Thread) Worker() *Worker { return t.w }
 func (t *Thread) Exit() {
 	a := t.w.app
 	a.mu.Lock()
-	a.producers[t.producer] = false
+	// That of a process that died may be another's by now.
+	if a.producers[t.producer] == t {
+		a.producers[t.producer] = nil
+	}
 	a.mu.Unlock()
 }
 
-// Close closes all sessions of the worker and gives its index back. No other
-// thread uses the worker. Everything of it: exclusive.
+// Close closes all sessions of the worker and gives its index back: at once, or
+// where threads of a process that died are on their way out of a wait, when the
+// last has left. Calls to it are refused from then on. No other thread begins
+// anything there. Everything of it: exclusive.
 func (w *Worker) Close(t *Thread) {
-	w.sessions.Each(func(_ uint64, s *Session) { t.Close(s) })
+	w.Each(func(s *Session) { t.Close(s) })
+	w.poolAudit.Enter("session pool", audit.Exclusive)
 	w.reap() // what was closed earlier, and left later
-	w.app.mu.Lock()
-	w.app.inUse[w.index] = false
-	w.app.mu.Unlock()
+	w.poolAudit.Leave(audit.Exclusive)
+	t.retire(w)
+}
+
+// Each calls f for every session of the worker, which f may close. Session
+// pool: shared.
+func (w *Worker) Each(f func(s *Session)) {
+	w.sessions.Each(func(_ uint64, s *Session) { f(s) })
 }
 
 func (t *Thread) enterMQ() {
@@ -169,13 +197,18 @@ func (t *Thread) drain() {
 	}
 	if w.mq.TakeOverrun() {
 		w.sessions.Each(func(_ uint64, s *Session) { t.dispatch(s) })
+		t.dispatchCalls()
 	}
 	var evs [32]fifo.Event
 	for {
 		n := w.mq.Drain(evs[:])
 		for _, ev := range evs[:n] {
+			if Event(ev.Kind) >= EventRPC {
+				t.dispatchCall(ev)
+				continue
+			}
 			// Events of a session that was closed meanwhile find nothing.
-			if s := w.sessions.Get(ev.Arg); s != nil {
+			if s := w.sessions.Key(ev.Arg); s != nil {
 				t.dispatch(s)
 			}
 		}
@@ -188,6 +221,7 @@ func (t *Thread) drain() {
 // dispatch acts on news of a session: its set looks at it with the next wait,
 // and who waits for it is woken. Worker mq: exclusive.
 func (t *Thread) dispatch(s *Session) {
+	s.answered()
 	s.sync()
 	if set := s.epi.set; set != nil {
 		set.epoll.heat(s)
@@ -274,14 +308,19 @@ func (t *Thread) wait(s *Session, k waitKind, want int) error {
 	hooks := &t.w.app.hooks
 	t.waited = true
 	s.refs.Add(1)
+	t.w.inside.Add(1)
 	if hooks.Sleep != nil {
 		hooks.Sleep(t, s)
 	}
 	t.await(s, k, want)
 	valid := hooks.Woke == nil || hooks.Woke(t, s)
-	closed := s.flags.Load()&fClosing != 0
+	flags := s.flags.Load()
 	t.w.unref(s)
-	if !valid || closed {
+	t.w.inside.Add(-1)
+	switch {
+	case flags&fMoved != 0:
+		return ErrMoved
+	case !valid || flags&fClosing != 0:
 		return syscall.ENOTCONN
 	}
 	return nil

@@ -71,10 +71,24 @@ type Process interface {
 	// NewThread makes a calling context, not yet registered: its first call,
 	// or Register, does that.
 	NewThread() Thread
-	// Fork makes a process that shares all sessions of this one.
+	// Fork makes a process that shares all sessions of this one, under the same
+	// handles, and has a copy of each of its epoll sets. An inherited listener
+	// serves the child from its first Accept, EpollCtl or Select on it. ENOMEM:
+	// no worker is left, and nothing has changed. ENOTSUP.
 	Fork() (Process, error)
 	// Exit closes what the process holds. No thread may be inside a call.
 	Exit() error
+}
+
+// Mortal is a process that can die without a word. Those of a strategy that has
+// Fork are.
+type Mortal interface {
+	Process
+	// Kill declares the process dead, in place of Exit: its threads make no
+	// call any more, not even Exit, and those that wait in one leave it empty
+	// handed. What it held is given back by its parent, at the parent's next
+	// wait or exit; at once if it has no parent that lives.
+	Kill() error
 }
 
 // Thread is one calling context. It is used by one goroutine at a time;

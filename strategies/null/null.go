@@ -18,6 +18,7 @@ func init() {
 		Doc:        "no lock, one thread a process: the floor that prices core and API",
 		Kind:       vls.Built,
 		MaxThreads: 1,
+		NoFork:     true,
 		New:        New,
 	})
 }

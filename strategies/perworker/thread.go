@@ -71,7 +71,7 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 		return 0, vls.Endpoint{}, err
 	}
 	defer t.release()
-	t.lockSP(t.held&hS == 0)
+	t.lockSP(t.mark != 0)
 	t.want = hS | hSP
 	s, err := t.c.Accept(l, flags)
 	t.want = hS
@@ -86,7 +86,7 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 
 func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 	setMark(&t.mark, 1)
-	if !t.alone.Load() {
+	if t.mode.Load() != alone {
 		return t.readLocked(h, p)
 	}
 	s := t.w.Lookup(core.Handle(h))
@@ -111,7 +111,7 @@ func (t *thread) readLocked(h vls.Handle, p []byte) (int, error) {
 
 func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 	setMark(&t.mark, 1)
-	if !t.alone.Load() {
+	if t.mode.Load() != alone {
 		return t.writeLocked(h, p)
 	}
 	s := t.w.Lookup(core.Handle(h))
@@ -181,7 +181,7 @@ func (t *thread) Close(h vls.Handle) error {
 	if v == nil {
 		return syscall.EBADFD
 	}
-	if !single {
+	if !single || v.shared {
 		t.lockS(v)
 	}
 	t.lockMQ(single)
@@ -239,6 +239,8 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 	if !single {
 		set.lock.Lock()
 		defer set.lock.Unlock()
+	}
+	if !single || v.shared {
 		v.lock.Lock()
 		defer v.lock.Unlock()
 	}
@@ -267,9 +269,28 @@ func (t *thread) poll(fds []core.PollFD, timeout time.Duration) (int, error) {
 	if _, err := t.begin(); err != nil {
 		return 0, err
 	}
+	if t.w.Forked() {
+		setMark(&t.mark, 0)
+		t.attend(fds)
+		if _, err := t.begin(); err != nil {
+			return 0, err
+		}
+	}
 	n, err := t.c.Poll(fds, timeout)
 	t.release()
 	return n, err
+}
+
+// attend makes inherited listeners that are to be polled serve.
+func (t *thread) attend(fds []core.PollFD) {
+	for i := range fds {
+		if s, err := t.acquire(vls.Handle(fds[i].Handle)); err == nil {
+			if s.Passive() {
+				t.c.Attend(s)
+			}
+			t.release()
+		}
+	}
 }
 
 func (t *thread) SessionHandle(h vls.Handle) (vls.SessionHandle, error) {

@@ -8,10 +8,9 @@ import (
 	"vlsbench/vls"
 )
 
-// Create, bind, listen, connect, accept, and what this version does not have.
+// Create, bind, listen, connect, accept.
 var sessionCases = []testCase{
 	{name: "create", doc: "TCP makes a session, blocking or not as asked; an unknown protocol is EAFNOSUPPORT", run: testCreate},
-	{name: "not-supported", doc: "fork answers ENOTSUP", run: testNotSupported},
 	{name: "bind-errors", doc: "bind wants an address, once, on a session that is neither connected nor a set", run: testBindErrors},
 	{name: "listen-idempotent", doc: "listen on a listener sets its backlog anew", run: testListenIdempotent},
 	{name: "listen-errors", doc: "unbound and connected are EINVAL, a taken endpoint EADDRINUSE until its listener closes", run: testListenErrors},
@@ -36,10 +35,6 @@ func testCreate(e *env) {
 	e.create(th, false).attrIs(core.GetFlags, 0)
 	e.create(th, true).attrIs(core.GetFlags, syscall.O_NONBLOCK)
 	e.want(syscall.EAFNOSUPPORT, err1(th.Create(vls.Proto(77), false)))
-}
-
-func testNotSupported(e *env) {
-	e.want(syscall.ENOTSUP, err1(e.process().Fork()))
 }
 
 func testBindErrors(e *env) {
