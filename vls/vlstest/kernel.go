@@ -20,7 +20,6 @@ type difference struct {
 
 // differences is all in which a kernel strategy may behave otherwise.
 var differences = []difference{
-	{"not-supported", "Linux forks", nil},
 	{"listen-idempotent", "a backlog of n holds n+1 connections, and listen sets it anew", testLinuxBacklogAnew},
 	{"listen-errors", "a taken endpoint is EADDRINUSE from bind", testLinuxListenErrors},
 	{"connect-backlog", "a connect beyond the backlog waits: of TCP EINPROGRESS for as long, of AF_UNIX refused if non-blocking", testLinuxBacklog},
