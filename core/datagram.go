@@ -404,18 +404,34 @@ func (t *Thread) put(f *flow, p []byte) (heard bool, err error) {
 		return false, err
 	}
 	to.arrived.Add(1) // and the fence between the publication and the look
-	if f.active.Load() == 0 && f.active.CompareAndSwap(0, 1) {
-		f.refs.Add(1)
-		if !to.push(f) {
-			f.unref()
-			return false, nil
-		}
-		to.flows.Add(1)
+	if f.active.Load() == 0 && !f.handOver() {
+		return false, nil
 	}
 	if to.event.Load() == 0 && to.event.CompareAndSwap(0, 1) {
 		t.post(Handle(to.target.Load()), EventRx)
 	}
 	return true, nil
+}
+
+// handOver gives a flow into which something was put to the receiver, if that
+// has let it go. False: the receiver was closed. Session tx: exclusive.
+func (f *flow) handOver() bool {
+	if !f.active.CompareAndSwap(0, 1) {
+		return true // not yet, and it found what was put
+	}
+	if f.f.MaxDequeue() == 0 {
+		// It has read that too before it let go. A flow that is handed over is
+		// not empty: a session that is said to be readable is.
+		f.active.Store(0)
+		return true
+	}
+	f.refs.Add(1)
+	if !f.to.push(f) {
+		f.unref()
+		return false
+	}
+	f.to.flows.Add(1)
+	return true
 }
 
 // dgramClosed ends the stack of a session that was closed.

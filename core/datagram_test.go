@@ -81,6 +81,12 @@ func TestFlowIsKept(t *testing.T) {
 		t.Fatal("the flow was not handed over")
 	}
 	receive("three")
+	// The sender may look only when what it sent was read, and the flow let go.
+	if !f.handOver() || y.dg.stack.Load() != nil || f.active.Load() != 0 || y.dg.flows.Load() != 0 {
+		t.Fatal("an empty flow was handed over")
+	}
+	send("four")
+	receive("four")
 }
 
 // A sender that puts a datagram into a flow in the moment in which the receiver

@@ -186,9 +186,8 @@ func (t *Thread) EpollWait(set *Session, evs []EpollEvent, timeout time.Duration
 	if set.epoll == nil || len(evs) == 0 {
 		return 0, syscall.EINVAL
 	}
-	w := watch{set: set, evs: evs}
 	t.enterMQ()
-	n := t.look(&w, true)
+	n := t.lookAtSet(set, evs, true)
 	waits := n == 0 && timeout != 0
 	if waits {
 		// Inside, or a close could come between.
@@ -205,7 +204,7 @@ func (t *Thread) EpollWait(set *Session, evs []EpollEvent, timeout time.Duration
 	if hooks.Sleep != nil {
 		hooks.Sleep(t, set)
 	}
-	n = t.watchFor(&w, timeout)
+	n = t.watchFor(&watch{set: set, evs: evs}, timeout)
 	valid := hooks.Woke == nil || hooks.Woke(t, set)
 	flags := set.flags.Load()
 	t.w.unref(set)
@@ -229,20 +228,25 @@ type watch struct {
 	held []*Session // of each entry
 }
 
-// look empties the queue and collects what is ready; the first look of a call
-// says so. Worker mq: exclusive.
-func (t *Thread) look(w *watch, first bool) int {
-	if w.set == nil {
-		t.drain()
-		return t.lookAtEach(w.fds)
+// look empties the queue and finds what is ready. Worker mq: exclusive.
+func (t *Thread) look(w *watch) int {
+	if w.set != nil {
+		return t.lookAtSet(w.set, w.evs, false)
 	}
-	w.set.setAudit.Enter("epoll set", audit.Exclusive)
-	defer w.set.setAudit.Leave(audit.Exclusive)
 	t.drain()
-	if w.over() {
+	return t.lookAtEach(w.fds)
+}
+
+// lookAtSet empties the queue and collects what is ready of a set; the first
+// look of a call says so. Worker mq: exclusive.
+func (t *Thread) lookAtSet(set *Session, evs []EpollEvent, first bool) int {
+	set.setAudit.Enter("epoll set", audit.Exclusive)
+	defer set.setAudit.Leave(audit.Exclusive)
+	t.drain()
+	if set.flags.Load()&fClosing != 0 {
 		return 0
 	}
-	return w.set.epoll.collect(w.evs, first)
+	return set.epoll.collect(evs, first)
 }
 
 // over reports whether the set was closed.
@@ -294,7 +298,7 @@ func (t *Thread) watchFor(w *watch, timeout time.Duration) int {
 		}
 		for i := 1; !w.over(); i++ {
 			if t.tryMQ() {
-				n := t.look(w, false)
+				n := t.look(w)
 				t.leaveMQ()
 				if n > 0 {
 					return n
@@ -323,7 +327,7 @@ func (t *Thread) watchFor(w *watch, timeout time.Duration) int {
 	}
 	n := 0
 	for {
-		if n = t.look(w, false); n > 0 || w.over() {
+		if n = t.look(w); n > 0 || w.over() {
 			break
 		}
 		left := time.Duration(-1)

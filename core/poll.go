@@ -11,7 +11,7 @@ import "time"
 func (t *Thread) Poll(fds []PollFD, timeout time.Duration) (int, error) {
 	w := watch{fds: fds, held: t.polled[:0]}
 	t.enterMQ()
-	n := t.look(&w, true)
+	n := t.look(&w)
 	if n > 0 || timeout == 0 {
 		t.leaveMQ()
 		return n, nil

@@ -31,9 +31,9 @@ type callSlot struct {
 }
 
 const (
-	callOver    = iota // answered, or given up
-	callAsked          // anybody of the worker that is asked may answer
-	callClaimed        // somebody does
+	callOver    = iota + 1 // answered, or given up
+	callAsked              // anybody of the worker that is asked may answer
+	callClaimed            // somebody does
 	callDone
 
 	callSeq = 1<<48 - 1

@@ -335,8 +335,8 @@ func (t *Thread) awaitAnswer(s *Session, r *request) error {
 		if left <= 0 {
 			break
 		}
-		if !spin {
-			hw.FutexWait(&r.state, atomic.LoadUint32(&r.state)&reqClaimed, left)
+		if state := atomic.LoadUint32(&r.state); !spin && state <= reqClaimed {
+			hw.FutexWait(&r.state, state, left)
 		}
 	}
 	valid := hooks.Woke == nil || hooks.Woke(t, s)

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// Attach is a view of the fifo at r, of which another process has told. Unlike
+// OpenFifo is a view of the fifo at r, of which another process has told. Unlike
 // [Open] it follows nothing in shared memory that it has not checked; an error
 // wraps ErrCorrupt and says what it found and what would be valid.
 //
@@ -14,7 +14,7 @@ import (
 // and the chain of chunks, is checked as it is read. The lines on which an end
 // keeps its own state are that end's alone; a peer that writes to them is out
 // of this contract.
-func Attach(s *Segment, r Ref, ord Order) (Fifo, error) {
+func OpenFifo(s *Segment, r Ref, ord Order) (Fifo, error) {
 	if size, ok := s.checked(r); !ok || size != smallSize {
 		return Fifo{}, fmt.Errorf("%w: fifo at %d: no block of a fifo's size (%d bytes)", ErrCorrupt, r, smallSize)
 	}

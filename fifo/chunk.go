@@ -12,16 +12,12 @@ import (
 // long before its first byte is published.
 
 const (
-	// firstClass is the class of a fifo's first chunk, and of all of one whose
-	// consumer keeps up: 4 KB, which both cores' first-level caches hold. A
-	// round trip of 64 B over two fifos took 1.1 line round trips where 4 KB
-	// are used over and over, and 1.9 where it was 64 KB.
-	firstClass = 1
 	// streamChunk is the length of chunks of a stream between cores.
 	streamChunk = 64 << 10
 	// manyMessages, or some where they are long, are to share the price of a
 	// step to the next chunk; but hotChunk bytes still leave half of a
-	// first-level cache.
+	// first-level cache. A round trip of 64 B over two fifos took 1.1 line round
+	// trips where 4 KB were used over and over, and 1.9 where it was 64 KB.
 	manyMessages = 16
 	someMessages = 4
 	hotChunk     = 16 << 10
@@ -113,12 +109,12 @@ func (f *Fifo) link(last, r Ref, start uint32) {
 	b := f.seg.block(r)
 	b.start = start
 	b.next.Store(0)
+	f.seg.linked(r, f.ref)
 	if last == 0 {
 		f.h.first.Store(uint32(r))
 	} else {
 		f.seg.block(last).next.Store(uint32(r))
 	}
-	f.seg.linked(r, f.ref)
 }
 
 // enterTail goes on writing at the beginning of r.
@@ -276,12 +272,12 @@ func (f *Fifo) stepHead() bool {
 		f.h.cpu.Store(cpu)
 	}
 	// Who frees the fifo after this end died in between finds it.
-	e.leaving = old
-	e.chunk = c.chunk
+	hw.StoreRel32((*uint32)(&e.leaving), uint32(old))
+	hw.StoreRel32((*uint32)(&e.chunk), uint32(c.chunk))
 	if old != 0 {
 		f.seg.release(old)
 	}
-	e.leaving = 0
+	hw.StoreRel32((*uint32)(&e.leaving), 0)
 	return true
 }
 
@@ -303,4 +299,34 @@ func (f *Fifo) freeChunks() {
 	if f.h.prod.ooo != 0 {
 		f.seg.release(f.h.prod.ooo)
 	}
+}
+
+// held reports whether a block that a dead owner took for what lies at of is
+// still part of that. The dead owner was a fifo's producer then, since producers
+// take chunks, and only its consumer can move; what lies there but no fifo keeps
+// all it has.
+func (s *Segment) held(_ int, of, block Ref) bool {
+	if size, ok := s.checked(of); !ok || size != smallSize || of == block {
+		return true
+	}
+	h := s.header(of)
+	if atomic.LoadUint32(&h.magic) != fifoMagic || h.prod.ooo == block {
+		return true
+	}
+	// Where the consumer is first: what it leaves stands in leaving before that
+	// changes, until it is released, which changes the block's state.
+	r := Ref(atomic.LoadUint32((*uint32)(&h.cons.chunk)))
+	if r == 0 {
+		r = Ref(h.first.Load())
+	}
+	for n := 0; r != 0 && n <= s.Size()/MinChunk; n++ {
+		if r == block {
+			return true
+		}
+		if _, ok := s.checked(r); !ok {
+			return true
+		}
+		r = Ref(s.block(r).next.Load())
+	}
+	return Ref(atomic.LoadUint32((*uint32)(&h.cons.leaving))) == block
 }

@@ -17,17 +17,44 @@
 //
 // What each side writes lies on lines of its own, 128 bytes apart, since the
 // prefetcher of adjacent lines pulls pairs. An end never reads the line that it
-// publishes on: it keeps its own copy of the index on its private line, and of
-// the other side's index the value it saw last, which it reloads only when that
-// says full or empty.
+// publishes on: it keeps its own place on its private line, and of the other
+// side's index the value it saw last. Of all that bounds it, that value, the end
+// of the chunk, out-of-order data, it keeps one limit; as long as a message ends
+// before the limit, there is nothing else to look at.
 //
 // Data lies in chunks, linked in the order of positions. The producer links a
 // chunk before it publishes the first byte in it. The consumer steps to the
-// next chunk only when it reads a byte there, so a chunk whose end the
-// consumer's index has passed is the producer's again: it takes the oldest such
-// chunk before it asks the segment. That keeps the segment out of the steady
-// state, and hands out the lines that were touched longest ago, which the
-// consumer's core is least likely to hold still.
+// next chunk only when it reads a byte there, and then gives the one before back
+// to the segment.
+//
+// # Where the next chunk comes from
+//
+// A line that both cores' caches hold is dear to write: a third of a line round
+// trip. A line of the first-level cache is cheap for a consumer that answers, and
+// for one on the same core. So there are two ways on, and the producer takes
+// them by what it sees at a chunk's end:
+//
+//   - All was read: the chunk is used again. It is small then, 4 KB to 16 KB.
+//   - Something was not, and the consumer runs on another core, or the consumer
+//     has found out that it reads a stream (see patience in the source): the next
+//     chunk is the one that the segment handed out longest ago.
+//
+// A fifo of 64 KB so moves on through some megabytes of its segment, which all
+// fifos of an owner share, and owns no more of it than it holds.
+//
+// # Segment
+//
+// Each owner of a segment, a worker or a process, has a [Segment] of its own
+// ([Segment.Join], [Attach]) and a slice of the free blocks; what it took comes
+// back to its slice. Taking a block is two locked instructions, giving it back
+// two, on the block's line and on a list's. Blocks are parted when small ones
+// run short, and never merge. Exhausted is what has nothing left in any slice.
+//
+// Each block bears the mark of who has it, so that when an owner is killed,
+// wherever, another can [Segment.Sweep] what it had under way, while the rest go
+// on. Attaching checks all that is read from shared memory, and what is read
+// later is bounded: a hostile peer can spoil what is in the segment, but not
+// lead anyone out of it.
 //
 // # Waking
 //

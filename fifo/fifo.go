@@ -1,7 +1,6 @@
 package fifo
 
 import (
-	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -12,16 +11,6 @@ const (
 	// MinSize and MaxSize bound a fifo's capacity, in bytes.
 	MinSize = 1
 	MaxSize = 1 << 30
-)
-
-// Errors of fifos and segments.
-var (
-	ErrFull  = errors.New("fifo: full")
-	ErrEmpty = errors.New("fifo: empty")
-	// ErrGrow: the fifo has room, the segment has none.
-	ErrGrow = errors.New("fifo: segment exhausted")
-	// ErrCorrupt: shared memory holds what no peer of this version writes.
-	ErrCorrupt = errors.New("fifo: corrupt")
 )
 
 // Order is how an end publishes its index. From 2 on it is a number of
@@ -146,7 +135,7 @@ func New(s *Segment, size int, ord Order) (Fifo, error) {
 }
 
 // Open is another view of the fifo at r, which this process knows to be one:
-// see [Attach] for one that it was told of.
+// see [OpenFifo] for one that it was told of.
 func Open(s *Segment, r Ref, ord Order) Fifo {
 	return Fifo{base: s.at(0), h: s.header(r), seg: s, ref: r, ord: ord}
 }
@@ -170,13 +159,17 @@ func (f *Fifo) Free() {
 // which are more than len(p) if they close a gap before out-of-order data.
 // ErrFull: nothing fits. ErrGrow: nothing could be written for want of a chunk.
 // Producer.
-func (f *Fifo) Enqueue(p []byte) (int, error) {
+func (f *Fifo) Enqueue(p []byte) (int, error) { return f.enqueue(addressOf(p), uint64(len(p))) }
+
+// enqueue takes the message by its address: a slice has its pointer stored on
+// the stack, and the store buffer's entries are what bounds a stream.
+func (f *Fifo) enqueue(p address, n uint64) (int, error) {
 	e := &f.h.prod
-	at, n := e.at, uint64(len(p))
+	at := e.at
 	if n > e.end-at {
-		return f.enqueueSlow(p)
+		return f.enqueueSlow(bytesAt(p, n))
 	}
-	f.copyIn(at, p)
+	f.copyIn(at, p, n)
 	at += n
 	e.at = at
 	if f.ord == Release {
@@ -189,24 +182,26 @@ func (f *Fifo) Enqueue(p []byte) (int, error) {
 
 // Dequeue reads and frees what is there, at most len(p). ErrEmpty: nothing is.
 // Consumer.
-func (f *Fifo) Dequeue(p []byte) (int, error) {
+func (f *Fifo) Dequeue(p []byte) (int, error) { return f.dequeue(addressOf(p), uint64(len(p))) }
+
+func (f *Fifo) dequeue(p address, n uint64) (int, error) {
 	e := &f.h.cons
-	at, n := e.at, uint64(len(p))
+	at := e.at
 	if n > e.end-at {
 		// Whoever keeps up comes here every time. A tail that no producer can
 		// have written leads no further than the chunk's end.
 		tail := atomic.LoadUint32(&f.h.tail)
 		if tail == e.tail || e.end == e.stop || e.pat.left <= 1 {
-			return f.dequeueSlow(p)
+			return f.dequeueSlow(bytesAt(p, n))
 		}
 		e.pat.left--
 		e.tail = tail
 		e.end = min(e.stop, at+uint64(tail-uint32(at-e.delta)))
 		if n > e.end-at {
-			return f.dequeueSlow(p)
+			return f.dequeueSlow(bytesAt(p, n))
 		}
 	}
-	f.copyOut(p, at)
+	f.copyOut(p, at, n)
 	at += n
 	e.at = at
 	if f.ord == Release {
@@ -327,7 +322,7 @@ func (f *Fifo) fill(p []byte, message int) int {
 			break
 		}
 		n := min(int(e.stop-e.at), len(p)-done)
-		f.copyIn(e.at, p[done:done+n])
+		f.copyIn(e.at, addressOf(p[done:]), uint64(n))
 		e.at += uint64(n)
 		done += n
 	}
@@ -394,7 +389,7 @@ func (f *Fifo) dequeueSlow(p []byte) (int, error) {
 			break
 		}
 		k := min(int(e.stop-e.at), n-done)
-		f.copyOut(p[done:done+k], e.at)
+		f.copyOut(addressOf(p[done:]), e.at, uint64(k))
 		e.at += uint64(k)
 		done += k
 	}

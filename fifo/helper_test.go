@@ -5,9 +5,12 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"vlsbench/fifo"
 	"vlsbench/hw"
@@ -106,6 +109,16 @@ func heap(t testing.TB, size int) *fifo.Segment {
 	return s
 }
 
+// join is another owner's view.
+func join(t testing.TB, s *fifo.Segment) *fifo.Segment {
+	t.Helper()
+	v, err := s.Join()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
 // create is a fifo, and it must be possible.
 func create(t testing.TB, s *fifo.Segment, size int, ord fifo.Order) fifo.Fifo {
 	t.Helper()
@@ -168,4 +181,24 @@ func take(t testing.TB, f *fifo.Fifo, pos uint64, n int) {
 	if !bytes.Equal(p, expected(pos, n)) {
 		t.Fatal(firstWrong(p, pos))
 	}
+}
+
+// guarded is size bytes between pages that nobody may touch.
+func guarded(t testing.TB, size int) []byte {
+	t.Helper()
+	if fifo.RaceEnabled {
+		return fifo.AlignedBytes(size) // where the detector sees it
+	}
+	page := os.Getpagesize()
+	size = (size + page - 1) &^ (page - 1)
+	mem, err := unix.Mmap(-1, 0, size+2*page, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Munmap(mem) })
+	inner := mem[page : page+size : page+size]
+	if err := unix.Mprotect(inner, unix.PROT_READ|unix.PROT_WRITE); err != nil {
+		t.Fatal(err)
+	}
+	return inner
 }

@@ -63,44 +63,30 @@ func TestFifoLayout(t *testing.T) {
 	}
 }
 
-func TestQueueLayout(t *testing.T) {
-	var l lane
-	if laneHeaderSize%Line != 0 {
-		t.Errorf("slots begin at %d", laneHeaderSize)
-	}
-	apart(t, "lane", laneHeaderSize,
-		part{"prod", unsafe.Offsetof(l.prod), unsafe.Sizeof(l.prod)},
-		part{"head", unsafe.Offsetof(l.head), unsafe.Sizeof(l.head)},
-		part{"cons", unsafe.Offsetof(l.cons), unsafe.Sizeof(l.cons)})
-	if slotSize != 16 {
-		t.Errorf("a slot has %d bytes, want a divisor of a line", slotSize)
-	}
-	if need := laneHeaderSize + MaxEvents*slotSize; need > MaxChunk {
-		t.Errorf("the longest lane takes %d bytes, the largest block has %d", need, MaxChunk)
-	}
-	var h queueHeader
-	size := unsafe.Sizeof(h)
-	if size > MinChunk {
-		t.Errorf("a queue's header has %d bytes, its block %d", size, MinChunk)
-	}
-	seldom := max(unsafe.Offsetof(h.n)+unsafe.Sizeof(h.n), unsafe.Offsetof(h.overrun)+unsafe.Sizeof(h.overrun))
-	apart(t, "queue", size,
-		part{"what seldom changes", unsafe.Offsetof(h.lanes), seldom},
-		part{"asleep", unsafe.Offsetof(h.asleep), unsafe.Sizeof(h.asleep)},
-		part{"next", unsafe.Offsetof(h.next), unsafe.Sizeof(h.next)})
-}
-
 func TestSegmentLayout(t *testing.T) {
 	var h segHeader
-	parts := []part{
-		{"what never changes", 0, unsafe.Offsetof(h.size) + unsafe.Sizeof(h.size)},
-		{"brk", unsafe.Offsetof(h.brk), unsafe.Sizeof(h.brk)},
+	apart(t, "segment", segHeaderSize,
+		part{"what never changes", 0, unsafe.Offsetof(h.classes) + unsafe.Sizeof(h.classes)},
+		part{"what seldom changes", unsafe.Offsetof(h.used), unsafe.Offsetof(h.sweeper) + unsafe.Sizeof(h.sweeper) - unsafe.Offsetof(h.used)},
+		part{"owners", unsafe.Offsetof(h.owner), unsafe.Sizeof(h.owner)})
+	var f shelf
+	var parts []part
+	for i := range f.gen {
+		parts = append(parts, part{"a list", unsafe.Offsetof(f.gen) + uintptr(i)*unsafe.Sizeof(f.gen[0]), unsafe.Sizeof(f.gen[0].head)})
 	}
-	for i := range h.free {
-		off := unsafe.Offsetof(h.free) + uintptr(i)*unsafe.Sizeof(h.free[0]) + unsafe.Offsetof(h.free[0].head)
-		parts = append(parts, part{"a free list", off, unsafe.Sizeof(h.free[0].head)})
+	apart(t, "shelf", unsafe.Sizeof(f),
+		append(parts, part{"turn", unsafe.Offsetof(f.turn), unsafe.Sizeof(f.turn)},
+			part{"the owner's", unsafe.Offsetof(f.fresh), unsafe.Offsetof(f.share) + unsafe.Sizeof(f.share) - unsafe.Offsetof(f.fresh)})...)
+	if unsafe.Sizeof(slice{}) != nClasses*unsafe.Sizeof(f) || unsafe.Sizeof(f)%Line != 0 {
+		t.Errorf("a slice has %d bytes, a shelf %d", unsafe.Sizeof(slice{}), unsafe.Sizeof(f))
 	}
-	apart(t, "segment", segHeaderSize, parts...)
+	for _, size := range []uint64{MinSegment, MinSegment + 1, 1 << 20, 64 << 20, MaxSegment} {
+		g := geometryOf(size)
+		if g.owners < 1 || g.owners > MaxOwners || g.slices%Line != 0 || g.runs != g.slices+uintptr(g.owners)*sliceSize ||
+			uintptr(g.first)*Line < g.runs+uintptr(g.maxRuns)*8 || uint64(g.first)*Line > size/4 || uint64(g.end)*Line > size {
+			t.Errorf("a segment of %d bytes: %+v", size, g)
+		}
+	}
 	if n := unsafe.Sizeof(block{}); n != Line {
 		t.Errorf("a block's header has %d bytes, not a line", n)
 	}
@@ -127,7 +113,10 @@ func TestPlacement(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := q.lane(3)
+		l, err := q.lane(3)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for name, p := range map[string]unsafe.Pointer{
 			"segment": unsafe.Pointer(s.h), "fifo": unsafe.Pointer(f.h), "queue": unsafe.Pointer(q.h),
 			"lane": unsafe.Pointer(l), "slots": unsafe.Pointer(l.slot(0)),

@@ -1,15 +1,22 @@
 package fifo
 
-import "unsafe"
+import (
+	"sync/atomic"
+	"unsafe"
+)
 
 // This file holds every conversion between bytes of a segment and the
 // structures that lie in it. All of them are bounded by how blocks are handed
-// out: a Ref comes from alloc, a block has classSize bytes behind its header.
+// out: a Ref comes from alloc, or was checked; a block has classSize bytes
+// behind its header; owners and runs are fewer than the geometry says.
 
 // address is where a segment is mapped here.
 type address = unsafe.Pointer
 
-const segHeaderSize = unsafe.Sizeof(segHeader{})
+const (
+	segHeaderSize = unsafe.Sizeof(segHeader{})
+	sliceSize     = unsafe.Sizeof(slice{})
+)
 
 func segHeaderAt(mem []byte) *segHeader {
 	return (*segHeader)(unsafe.Pointer(unsafe.SliceData(mem)))
@@ -29,6 +36,16 @@ func alignedBytes(n int) []byte {
 	return b[off : off+n : off+n]
 }
 
+// slice is the free blocks of an owner, whose number is below s.owners.
+func (s *Segment) slice(owner uint32) *slice {
+	return (*slice)(unsafe.Add(s.base, s.slices+uintptr(owner)*sliceSize))
+}
+
+// runWord is the i-th entry of the table of runs, i below s.maxRuns.
+func (s *Segment) runWord(i uint32) *atomic.Uint64 {
+	return (*atomic.Uint64)(unsafe.Add(s.base, s.runs+uintptr(i)*8))
+}
+
 func (s *Segment) at(r Ref) address {
 	return unsafe.Add(unsafe.Pointer(unsafe.SliceData(s.mem)), uintptr(r)*Line)
 }
@@ -39,23 +56,6 @@ func (s *Segment) block(r Ref) *block { return (*block)(s.at(r)) }
 func (s *Segment) payload(r Ref) unsafe.Pointer { return s.at(r + 1) }
 
 func (s *Segment) header(r Ref) *header { return (*header)(s.payload(r)) }
-
-func (s *Segment) lane(r Ref) *lane { return (*lane)(s.payload(r)) }
-
-func (s *Segment) queueHeader(r Ref) *queueHeader { return (*queueHeader)(s.payload(r)) }
-
-// futex is the word that the consumer sleeps on.
-func (q *Queue) futex() *uint32 { return (*uint32)(unsafe.Pointer(&q.h.asleep)) }
-
-// slot is the i-th of a lane's events, behind its header.
-func (l *lane) slot(i uint32) *slot {
-	return (*slot)(unsafe.Add(unsafe.Pointer(l), laneHeaderSize+uintptr(i)*slotSize))
-}
-
-const (
-	laneHeaderSize = unsafe.Sizeof(lane{})
-	slotSize       = unsafe.Sizeof(slot{})
-)
 
 // place is where the payload of a block begins, in bytes from the base.
 func (s *Segment) place(r Ref) uint64 { return uint64(r)*Line + Line }
@@ -69,3 +69,7 @@ func data(base address, at uint64, n uint32) []byte {
 func (s *Segment) spansAt(r Ref) []span {
 	return unsafe.Slice((*span)(s.payload(r)), s.sizeOf(r)/uint32(unsafe.Sizeof(span{})))
 }
+
+// addressOf is where a slice's bytes are, and bytesAt the other way round.
+func addressOf(p []byte) address         { return unsafe.Pointer(unsafe.SliceData(p)) }
+func bytesAt(p address, n uint64) []byte { return unsafe.Slice((*byte)(p), n) }

@@ -217,7 +217,7 @@ func TestQueueOnUsedMemory(t *testing.T) {
 	if q.Lanes() != 0 || q.Pending() || q.Armed() || q.TakeOverrun() {
 		t.Error("a new queue is not empty")
 	}
-	q.Die(3, event(3, 0)) // makes the lane, and publishes nothing in it
+	q.PostUntil(3, event(3, 0), fifo.EventWritten) // makes the lane, and publishes nothing in it
 	if evs := drainAll(q); q.Pending() || len(evs) != 0 {
 		t.Errorf("a new lane holds %d events", len(evs))
 	}
@@ -419,7 +419,7 @@ func manyProducers(t *testing.T, ord fifo.Order, asleep bool, producers, each in
 	dead := -1
 	if producers < fifo.MaxProducers {
 		dead = producers / 2
-		q.Die(dead, event(dead, 0))
+		q.PostUntil(dead, event(dead, 0), fifo.EventWritten)
 	}
 	var wg sync.WaitGroup
 	live := 0
@@ -480,8 +480,8 @@ func TestQueueDeadProducer(t *testing.T) {
 	for range 5 {
 		post(1)
 	}
-	q.Die(1, event(1, sent[1]))
-	q.Die(2, event(2, 0))
+	q.PostUntil(1, event(1, sent[1]), fifo.EventWritten)
+	q.PostUntil(2, event(2, 0), fifo.EventWritten)
 	for range 1000 {
 		for _, p := range []int{0, 3} {
 			if !post(p) {

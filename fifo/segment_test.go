@@ -249,6 +249,25 @@ func TestFifosComeAndGo(t *testing.T) {
 	wg.Wait()
 }
 
+// A head that was taken and given back in between does not look unchanged.
+func TestSegmentHeadIsTagged(t *testing.T) {
+	s := heap(t, 1<<20)
+	a, b := s.Alloc(1), s.Alloc(1)
+	s.Release(b)
+	s.Release(a)
+	before := s.Head(1)
+	if got := s.Alloc(1); got != a {
+		t.Fatalf("block %d, want %d", got, a)
+	}
+	if got := s.Alloc(1); got != b {
+		t.Fatalf("block %d, want %d", got, b)
+	}
+	s.Release(a)
+	if after := s.Head(1); after == before || uint32(after) != uint32(before) {
+		t.Errorf("the head was %#x, and is %#x", before, after)
+	}
+}
+
 // The case that tags on the list's head are there for (ABA): a thread has read
 // head and next; another takes both blocks and gives the first back. Two threads
 // do nothing else.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -103,60 +104,250 @@ func pair(a, b func()) {
 	<-done
 }
 
+// dozes are the ways in which a consumer can go to sleep when it found nothing;
+// after is when that is, where it spins first.
+var dozes = []struct {
+	name  string
+	after time.Duration
+	doze  func(q *fifo.Queue, ord fifo.Order) error
+}{
+	{"arm", 0, func(q *fifo.Queue, ord fifo.Order) error { sleep(q, ord); return nil }},
+	{"park", 0, func(q *fifo.Queue, _ fifo.Order) error { return q.Wait(fifo.Park, -1) }},
+	{"eventfd", 0, func(q *fifo.Queue, _ fifo.Order) error { return q.Wait(fifo.Eventfd, -1) }},
+	{"adaptive", spinTime, func(q *fifo.Queue, _ fifo.Order) error { return q.Wait(fifo.Adaptive, -1) }},
+	{"spin", 0, func(q *fifo.Queue, _ fifo.Order) error { return q.Wait(fifo.Spin, -1) }},
+}
+
 // A queue's consumer sleeps whenever there is nothing.
 func TestQueueLosesNoWakeup(t *testing.T) {
-	for _, o := range orders {
-		t.Run(o.name, func(t *testing.T) {
-			needFence(t, o.ord)
-			threads(t, 2)
-			q := createQueue(t, heap(t, 1<<20), fifo.MinEvents, o.ord)
-			var seen atomic.Uint64
-			watchdog(t, func() string {
-				return fmt.Sprintf("hand-over %d: armed %v, pending %v", seen.Load(), q.Armed(), q.Pending())
-			})
-			b := newBudget()
-			ballast, date := new(ballast), new(date)
-			sleeps := 0
-			const end = ^uint64(0)
-			pair(func() {
-				var evs [4]fifo.Event
-				rnd := uint32(1)
-				for {
-					n := q.Drain(evs[:])
-					if n == 0 {
-						date.propose(&rnd, q.Armed)
-						sleep(q, o.ord)
-						sleeps++
-						continue
-					}
-					for _, ev := range evs[:n] {
-						if ev.Arg == end {
-							return
+	for _, d := range dozes {
+		for _, o := range orders {
+			t.Run(d.name+"/"+o.name, func(t *testing.T) {
+				needFence(t, o.ord)
+				threads(t, 2)
+				q, _ := eventfdQueue(t, fifo.MinEvents, o.ord)
+				var seen atomic.Uint64
+				progressDog(t, seen.Load, func() string {
+					return fmt.Sprintf("armed %v, pending %v", q.Armed(), q.Pending())
+				})
+				b := handOverBudget()
+				ballast, date := new(ballast), new(date)
+				sleeps, armed := 0, 0
+				const end = ^uint64(0)
+				pair(func() {
+					var evs [4]fifo.Event
+					rnd := uint32(1)
+					for {
+						n := q.Drain(evs[:])
+						if n == 0 {
+							date.propose(&rnd, q.Armed)
+							if err := d.doze(q, o.ord); err != nil {
+								t.Error(err)
+							}
+							sleeps++
+							continue
 						}
-						if want := seen.Load(); ev.Arg != want {
-							t.Errorf("event %d, want %d", ev.Arg, want)
+						for _, ev := range evs[:n] {
+							if ev.Arg == end {
+								return
+							}
+							if want := seen.Load(); ev.Arg != want {
+								t.Errorf("event %d, want %d", ev.Arg, want)
+							}
+							ballast.write(0)
+							seen.Add(1)
+						}
+					}
+				}, func() {
+					var rnd uint32
+					var last int64
+					never := func() bool { return false }
+					n := 0
+					for ; !b.spent(n); n++ {
+						date.accept(&last, never, &rnd, q.Armed)
+						// Half of them meet a consumer that is about to sleep, half
+						// one that most likely does.
+						keepFor(d.after+time.Duration(n%2)*asleepAfter, q.Armed)
+						if n%2 == 1 && q.Armed() {
+							armed++
+						}
+						ballast.write(n)
+						if !q.Post(0, fifo.Event{Arg: uint64(n)}) {
+							t.Error("full")
+						}
+						until(func() bool { return seen.Load() > uint64(n) })
+					}
+					q.Post(0, fifo.Event{Arg: end})
+				})
+				t.Logf("%d hand-overs, %d waits, %d most likely asleep", seen.Load(), sleeps, armed)
+			})
+		}
+	}
+}
+
+const (
+	spinTime    = 10 * time.Microsecond // of an adaptive wait
+	asleepAfter = 5 * time.Microsecond
+)
+
+// keepFor lets so much time pass, or what seems so, looking at the flag.
+func keepFor(d time.Duration, flag func() bool) {
+	cycles := hw.NanosToCycles(d)
+	for t0, i := hw.Cycles(), 0; i < 10_000 && hw.Cycles()-t0 < cycles; i++ {
+		hw.Pause()
+		flag()
+	}
+}
+
+// A producer whose lane is full sleeps until there is room: the consumer's first
+// free slot wakes it.
+func TestPostLosesNoWakeup(t *testing.T) {
+	for _, w := range producerWaits {
+		for _, o := range orders {
+			t.Run(w.name+"/"+o.name, func(t *testing.T) {
+				needFence(t, o.ord)
+				threads(t, 2)
+				q := createQueue(t, heap(t, 1<<20), fifo.MinEvents, o.ord)
+				const p = 5
+				var posted atomic.Uint64
+				var over atomic.Bool
+				progressDog(t, posted.Load, func() string {
+					return fmt.Sprintf("the producer waits: %v", q.Waiting(p))
+				})
+				b := handOverBudget()
+				ballast, date := new(ballast), new(date)
+				waits := func() bool { return q.Waiting(p) }
+				sleeps, asleep := 0, 0
+				var after time.Duration
+				if w.mode == fifo.Adaptive {
+					after = spinTime
+				}
+				pair(func() { // the producer
+					defer over.Store(true)
+					rnd := uint32(1)
+					for n := uint64(0); !b.spent(int(n)); n++ {
+						if ev := event(p, n); !q.Post(p, ev) {
+							date.propose(&rnd, waits)
+							if err := q.PostWait(p, ev, w.mode, -1); err != nil {
+								t.Error(err)
+								return
+							}
+							sleeps++
+						}
+						posted.Add(1)
+						ballast.write(0)
+					}
+				}, func() { // the consumer: a slot at a time
+					var rnd uint32
+					var last int64
+					var evs [1]fifo.Event
+					var seen order
+					for n := 0; ; n++ {
+						date.accept(&last, over.Load, &rnd, waits)
+						if over.Load() {
+							break
+						}
+						keepFor(after+time.Duration(n%2)*asleepAfter, waits)
+						if n%2 == 1 && waits() {
+							asleep++
 						}
 						ballast.write(0)
-						seen.Add(1)
+						if n := q.Drain(evs[:]); n != 1 {
+							t.Errorf("drained %d of a full lane", n)
+						} else if err := seen.see(evs[0]); err != nil {
+							t.Error(err)
+						}
+						until(func() bool { return posted.Load() >= seen[p]+fifo.MinEvents || over.Load() })
 					}
-				}
-			}, func() {
-				var rnd uint32
-				var last int64
-				never := func() bool { return false }
-				n := 0
-				for ; !b.spent(n); n++ {
-					date.accept(&last, never, &rnd, q.Armed)
-					ballast.write(n)
-					if !q.Post(0, fifo.Event{Arg: uint64(n)}) {
-						t.Error("full")
+					for _, ev := range drainAll(q) {
+						if err := seen.see(ev); err != nil {
+							t.Error(err)
+						}
 					}
-					until(func() bool { return seen.Load() > uint64(n) })
-				}
-				q.Post(0, fifo.Event{Arg: end})
+					if seen[p] != posted.Load() {
+						t.Errorf("posted %d, drained %d", posted.Load(), seen[p])
+					}
+				})
+				t.Logf("%d posts, %d waits, %d most likely asleep", posted.Load(), sleeps, asleep)
 			})
-			t.Logf("%d hand-overs, %d sleeps", seen.Load(), sleeps)
-		})
+		}
+	}
+}
+
+// Several producers that wait for room and a consumer that waits for events:
+// nobody is forgotten, whoever sleeps.
+func TestAllSidesSleep(t *testing.T) {
+	for _, mode := range []fifo.WaitMode{fifo.Adaptive, fifo.Park, fifo.Eventfd} {
+		for _, o := range orders {
+			t.Run(fmt.Sprintf("%s/%s", waits[mode].name, o.name), func(t *testing.T) {
+				needFence(t, o.ord)
+				threads(t, 4)
+				q, _ := eventfdQueue(t, fifo.MinEvents, o.ord)
+				const producers = 3
+				var seen order
+				var total atomic.Uint64
+				var stop atomic.Bool
+				progressDog(t, total.Load, func() string {
+					return fmt.Sprintf("armed %v, pending %v, producers wait %v %v %v",
+						q.Armed(), q.Pending(), q.Waiting(0), q.Waiting(1), q.Waiting(2))
+				})
+				b := handOverBudget()
+				var wg sync.WaitGroup
+				var sent [producers]uint64
+				for p := range producers {
+					wg.Go(func() {
+						r := random(uint64(p))
+						for !stop.Load() {
+							if err := q.PostWait(p, event(p, sent[p]), min(mode, fifo.Park), -1); err != nil {
+								t.Error(err)
+								return
+							}
+							sent[p]++
+							for range r.IntN(40) {
+								hw.Pause()
+							}
+						}
+					})
+				}
+				alive := make(chan struct{})
+				go func() { wg.Wait(); close(alive) }()
+				var evs [3]fifo.Event
+				for {
+					n := q.Drain(evs[:])
+					for _, ev := range evs[:n] {
+						if err := seen.see(ev); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if b.spent(int(total.Add(uint64(n)))) {
+						stop.Store(true)
+					}
+					if n > 0 {
+						continue
+					}
+					if stop.Load() {
+						select {
+						case <-alive:
+							if q.Pending() {
+								continue
+							}
+							for p, want := range sent {
+								if seen[p] != want {
+									t.Errorf("producer %d: posted %d, drained %d", p, want, seen[p])
+								}
+							}
+							return
+						default:
+							runtime.Gosched()
+							continue
+						}
+					}
+					if err := q.Wait(mode, -1); err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }
 

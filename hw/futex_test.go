@@ -1,6 +1,7 @@
 package hw
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -135,4 +136,45 @@ func TestFutexReportsABadAddress(t *testing.T) {
 	if err := FutexWait(nil, 0, 0); err != syscall.EFAULT {
 		t.Errorf("no address: %v", err)
 	}
+}
+
+func TestFutexClearWake(t *testing.T) {
+	for _, tt := range []struct{ word, bits, want uint32 }{
+		{1, 1, 0}, {0, 1, 0}, {0xffffffff, 1, 0xfffffffe}, {0xfffffffc, 1, 0xfffffffc},
+		{7<<2 | 3, 2, 7<<2 | 1}, {0x7ff, 0x7ff, 0}, {0x80000001, 1, 0x80000000},
+	} {
+		word := tt.word
+		FutexClearWake(&word, tt.bits)
+		if word != tt.want {
+			t.Errorf("%#x without %#x is %#x, want %#x", tt.word, tt.bits, word, tt.want)
+		}
+	}
+}
+
+// A sleeper on a flag is woken whenever it is cleared, before it sleeps or after.
+func TestFutexClearWakeLosesNobody(t *testing.T) {
+	watchdog(t, "a sleeper whose flag was cleared")
+	word := new(uint32)
+	const n = 5000
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := uint32(1); i <= n; i++ {
+			armed := i<<1 | 1
+			atomic.StoreUint32(word, armed)
+			for atomic.LoadUint32(word) == armed {
+				if err := FutexWait(word, armed, -1); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	}()
+	for i := uint32(1); i <= n; i++ {
+		for atomic.LoadUint32(word) != i<<1|1 {
+			runtime.Gosched()
+		}
+		FutexClearWake(word, 1)
+	}
+	<-done
 }

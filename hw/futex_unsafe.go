@@ -3,6 +3,7 @@
 package hw
 
 import (
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -50,4 +51,23 @@ func FutexWake(addr *uint32, n int) int {
 		return 0
 	}
 	return int(woken)
+}
+
+// futexClear encodes "clear these bits of the word": ANDN (3) of the argument
+// at 12. The comparison, less than (2) 0, would at most wake one more.
+func futexClear(bits uint32) uintptr { return uintptr(3<<28 | 2<<24 | bits<<12) }
+
+const futexWakeOp = 5
+
+// FutexClearWake clears bits, from 1 to 0x7ff, of *addr and wakes one of those
+// who sleep on it, in one system call: a thread that is killed has done both or
+// neither. With two calls it could leave a word that says that nobody sleeps
+// beside somebody who does.
+func FutexClearWake(addr *uint32, bits uint32) {
+	_, _, e := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(addr)), futexWakeOp,
+		1, 0, uintptr(unsafe.Pointer(addr)), futexClear(bits))
+	if e != 0 { // a kernel, or a filter, without it
+		atomic.AndUint32(addr, ^bits)
+		FutexWake(addr, 1)
+	}
 }

@@ -224,9 +224,9 @@ type thread struct {
 	// changes it.
 	mode atomic.Uint32
 	w    *core.Worker
-	c     *core.Thread // &core, nil until registered
-	core  core.Thread
-	v     *session // whose S is held
+	c    *core.Thread // &core, nil until registered
+	core core.Thread
+	v    *session // whose S is held
 
 	p    *process
 	slot int           // reader number for P

@@ -9,7 +9,7 @@ import (
 )
 
 // Processes that share sessions by fork. The numbers in parentheses are those
-// of the faults in docs/differences.md that a case would find.
+// of docs/faults.md, of faults that a case would find.
 var forkCases = []testCase{
 	{name: "fork-refused", doc: "a strategy without fork says ENOTSUP", run: testForkRefused},
 	{name: "fork-shares-stream", doc: "parent and child use one stream under one handle: whoever reads gets the next bytes", run: testForkShares},
@@ -1091,7 +1091,7 @@ func testForkAmongThreads(e *env) {
 			}
 		}))
 	}
-	for range 20 {
+	for range 100 {
 		b := e.fork(a)
 		e.ok(b.Register())
 		// It has whatever there was at some moment, whole.

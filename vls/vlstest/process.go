@@ -5,6 +5,7 @@ import (
 	"syscall"
 
 	"vlsbench/core"
+	"vlsbench/hw"
 	"vlsbench/vls"
 )
 
@@ -17,6 +18,7 @@ var processCases = []testCase{
 	{name: "reuseport-turns", doc: "listeners of several workers at one endpoint, that all set reuseport, get the connections in turn", run: testReuseport},
 	{name: "reuseport-refused", doc: "an endpoint is taken unless all who listen there set reuseport before", run: testReuseportRefused},
 	{name: "reuseport-closes", doc: "of several listeners at one endpoint one that closes refuses what waited with it, and the others go on", run: testReuseportCloses},
+	{name: "session-layer-thread", doc: "a session layer on a thread of its own does the same", run: testLayerThread, opts: onThread},
 }
 
 // reuseport makes a listener that admits others.
@@ -154,4 +156,51 @@ func testReuseportCloses(e *env) {
 	b.accept()
 	b.close()
 	e.want(syscall.ECONNREFUSED, o.Connect(e.create(o, false).h, ep))
+}
+
+// testLayerThread is a storm of connects, accepts and closes, with forks in
+// between, where the session layer answers from a thread of its own.
+func testLayerThread(e *env) {
+	e.storm(3, 60, e.thread)
+	if e.strategy.NoFork {
+		return
+	}
+	a, o := e.thread(), e.thread()
+	l, ep := e.listen(o, 64)
+	for range 20 {
+		x := e.create(a, true)
+		e.want(syscall.EINPROGRESS, a.Connect(x.h, ep))
+		b := e.fork(a)
+		y := l.accept()
+		x.on(b).write("child")
+		x.write("parent")
+		y.receiveText("childparent")
+		e.exit(b)
+		x.close()
+		y.eof()
+		y.close()
+	}
+	e.want(syscall.EINPROGRESS, a.Connect(e.create(a, true).h, ep))
+	a.Close(e.create(a, true).h)
+}
+
+// receiveText wants the stream to go on with s, in whatever pieces.
+func (x end) receiveText(s string) {
+	x.e.t.Helper()
+	for s != "" {
+		buf := make([]byte, len(s))
+		n, err := x.th.Read(x.h, buf)
+		if err != nil || n == 0 || string(buf[:n]) != s[:n] {
+			x.e.fatalf("read %q, %v; want the beginning of %q", buf[:n], show(err), s)
+		}
+		s = s[n:]
+	}
+}
+
+// onThread gives the session layer a thread of its own.
+func onThread(o *vls.Options) {
+	if allowed, err := hw.Allowed(); err == nil {
+		cpus := allowed.List()
+		o.Config.SessionThread, o.Config.SessionCPU = true, cpus[len(cpus)-1]
+	}
 }
