@@ -253,6 +253,53 @@ func TestOpenEndRefusesOverlap(t *testing.T) {
 	}
 }
 
+// A chain that does not lead to where the next byte is, is not followed.
+func TestConsumerFollowsNoBrokenChain(t *testing.T) {
+	mem := cage(t, stillSize)
+	for _, c := range []struct {
+		word  string
+		value uint64
+	}{
+		{"behind.start", 1}, {"behind.class", 0}, {"behind.class", 99},
+		{"chunk.next", 0}, {"chunk.next", 1}, {"chunk.next", 1 << 31},
+	} {
+		i := newStill(t, mem, 0)
+		put(t, &i.f, 0, 100)
+		take(t, &i.f, 0, 50)
+		put(t, &i.f, 100, fifo.MinChunk-100)
+		if err := i.f.EnqueueAt(100, expected(0, 100)); err != nil {
+			t.Fatal(err)
+		}
+		w := i.f.Words()[c.word]
+		put(t, &i.f, fifo.MinChunk, 50)
+		old := w.Get()
+		w.Set(c.value)
+		out, err := fifo.OpenConsumer(i.seg, i.f.Ref(), fifo.Release)
+		if err != nil {
+			t.Fatal(err)
+		}
+		take(t, &out, 50, fifo.MinChunk-50)
+		var pieces [2][]byte
+		p := make([]byte, 10)
+		for name, op := range map[string]func() error{
+			"Dequeue":       func() error { _, err := out.Dequeue(p); return err },
+			"Peek":          func() error { _, err := out.Peek(0, p); return err },
+			"Segments":      func() error { _, _, err := out.Segments(0, 10, pieces[:]); return err },
+			"Drop":          func() error { _, err := out.Drop(10); return err },
+			"OverwriteHead": func() error { return out.OverwriteHead(p) },
+		} {
+			if err := op(); err != fifo.ErrCorrupt {
+				t.Errorf("%s with %s %d: %v", name, c.word, c.value, err)
+			}
+		}
+		if n := out.MaxReadChunk(); n != 0 {
+			t.Errorf("MaxReadChunk with %s %d: %d", c.word, c.value, n)
+		}
+		w.Set(old)
+		take(t, &out, fifo.MinChunk, 50)
+	}
+}
+
 // script is a fuzzer's bytes, and what is decided by them.
 type script []byte
 
@@ -453,22 +500,23 @@ func hostileScript(seed uint64) script {
 }
 
 func TestHostilePeer(t *testing.T) {
-	watchdog(t, endless)
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	mem := cage(t, stillSize)
 	seed := seedOf(t)
-	n := scaled(20_000)
+	n := uint64(scaled(20_000))
 	if *soak {
-		n *= 100
+		n *= 50
 	}
-	for i := range uint64(n) {
+	done, _ := progress(t, n)
+	for ; done.Load() < n; done.Add(1) {
 		func() {
+			script := seed + done.Load()
 			defer func() {
 				if r := recover(); r != nil {
-					t.Fatalf("script %d: %v\n%s", seed+i, r, debug.Stack())
+					t.Fatalf("script %d: %v\n%s", script, r, debug.Stack())
 				}
 			}()
-			vandalise(t, mem, hostileScript(seed+i))
+			vandalise(t, mem, hostileScript(script))
 		}()
 	}
 }
