@@ -41,6 +41,7 @@ type still struct {
 	mem []byte
 	seg *fifo.Segment
 	f   fifo.Fifo
+	pad []fifo.Ref // blocks between, so that pages are of one block mostly
 }
 
 const (
@@ -61,7 +62,10 @@ func newStill(t testing.TB, mem []byte, kind int) *still {
 		ord = fifo.Batched(3)
 	}
 	f := create(t, seg, 60_000, ord)
-	i := &still{mem, seg, f}
+	i := &still{mem: mem, seg: seg, f: f}
+	for _, class := range []uint32{0, 0, 0, 0, 0, 0, 1} {
+		i.pad = append(i.pad, seg.Alloc(class))
+	}
 	if kind&1 != 0 {
 		f.StartAt(1<<32 - 20_000)
 	}

@@ -113,6 +113,9 @@ func TestDeathAtEveryPage(t *testing.T) {
 					sweep(t, i.seg, dying.Owner())
 				}
 				hog()
+				for _, r := range i.pad {
+					i.seg.Release(r)
+				}
 				if n := i.seg.InUse(); n != 0 {
 					t.Errorf("%s on fifo %d, death at page %d (%v): %d bytes in use after Free", name, kind, at/page, died, n)
 				}

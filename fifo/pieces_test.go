@@ -306,3 +306,24 @@ func TestExhaustedPiecesGoOn(t *testing.T) {
 		}
 	}
 }
+
+// What fails for want of chunks gives those back that it got.
+func TestExhaustedPiecesTakeNothing(t *testing.T) {
+	s := heap(t, 128<<10)
+	f := create(t, s, 1<<20, fifo.Release)
+	put(t, &f, 0, 100)
+	before := s.InUse()
+	if n, err := f.EnqueueSegments([][]byte{make([]byte, 100<<10), make([]byte, 100<<10)}, false); n != 0 || err != fifo.ErrGrow {
+		t.Errorf("EnqueueSegments of more than the segment has: %d, %v", n, err)
+	}
+	if err := f.EnqueueAt(200<<10, []byte{1}); err != fifo.ErrGrow {
+		t.Errorf("EnqueueAt beyond what the segment has: %v", err)
+	}
+	if n, _, err := f.Provision(200<<10, make([][]byte, 1)); n != 1 || err != nil {
+		t.Errorf("Provision of more than the segment has: %d, %v", n, err)
+	}
+	if n := s.InUse(); n != before {
+		t.Errorf("%d bytes in use, %d before", n, before)
+	}
+	take(t, &f, 0, 100)
+}
