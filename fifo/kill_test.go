@@ -65,6 +65,7 @@ func TestDeathAtEveryPage(t *testing.T) {
 	deaths := 0
 	for name, op := range map[string]func(f *fifo.Fifo){
 		"Enqueue":         func(f *fifo.Fifo) { f.Enqueue(make([]byte, 20_000)) },
+		"Enqueue to all":  func(f *fifo.Fifo) { f.Enqueue(make([]byte, 25_500)) },
 		"EnqueueSegments": func(f *fifo.Fifo) { f.EnqueueSegments([][]byte{make([]byte, 10_000), make([]byte, 5000)}, false) },
 		"EnqueueAt":       func(f *fifo.Fifo) { f.EnqueueAt(5000, make([]byte, 20_000)) },
 		"comb":            comb,
