@@ -304,6 +304,62 @@ func TestConsumerFollowsNoBrokenChain(t *testing.T) {
 	}
 }
 
+// An index that the other end cannot have written is not believed.
+func TestWildIndices(t *testing.T) {
+	mem := cage(t, stillSize)
+	var pieces [2][]byte
+	p := make([]byte, 10)
+	for _, far := range []uint64{60_001, 1 << 31, 1<<32 - 1} {
+		i := newStill(t, mem, 1)
+		head := i.f.Words()["head"]
+		old := head.Get()
+		head.Set(uint64(i.f.Tail()) - far)
+		in, err := fifo.OpenProducer(i.seg, i.f.Ref(), fifo.Release)
+		if err == nil {
+			t.Errorf("a head %d bytes behind the tail is attached to", far)
+		}
+		in = fifo.Open(i.seg, i.f.Ref(), fifo.Release)
+		long := make([]byte, 20_000)
+		for name, op := range map[string]func() (int, error){
+			"Enqueue":         func() (int, error) { return in.Enqueue(long) },
+			"EnqueueAt":       func() (int, error) { return 0, in.EnqueueAt(1, p) },
+			"EnqueueSegments": func() (int, error) { return in.EnqueueSegments([][]byte{p}, true) },
+			"Provision":       func() (int, error) { _, n, err := in.Provision(1, pieces[:]); return n, err },
+			"Advance":         func() (int, error) { return in.Advance(1) },
+		} {
+			if n, err := op(); n != 0 || err != fifo.ErrFull {
+				t.Errorf("%s with the head %d bytes behind the tail: %d, %v", name, far, n, err)
+			}
+		}
+		if n := in.MaxWriteChunk(); n != 0 {
+			t.Errorf("MaxWriteChunk with the head %d bytes behind the tail: %d", far, n)
+		}
+		head.Set(old)
+		put(t, &in, 20_000, 5000)
+
+		i = newStill(t, mem, 0)
+		put(t, &i.f, 0, 100)
+		tail := i.f.Words()["tail"]
+		tail.Set(uint64(i.f.Head()) + far)
+		out := fifo.Open(i.seg, i.f.Ref(), fifo.Release)
+		for name, op := range map[string]func() (int, error){
+			"Dequeue":       func() (int, error) { return out.Dequeue(p) },
+			"Peek":          func() (int, error) { return out.Peek(0, p) },
+			"Segments":      func() (int, error) { _, n, err := out.Segments(0, 10, pieces[:]); return n, err },
+			"Drop":          func() (int, error) { return out.Drop(10) },
+			"OverwriteHead": func() (int, error) { return 0, out.OverwriteHead(p) },
+			"DropAll":       func() (int, error) { return out.DropAll(), fifo.ErrEmpty },
+			"MaxReadChunk":  func() (int, error) { return out.MaxReadChunk(), fifo.ErrEmpty },
+		} {
+			if n, err := op(); n != 0 || err != fifo.ErrEmpty && err != fifo.ErrCorrupt {
+				t.Errorf("%s with the tail %d bytes from the head: %d, %v", name, far, n, err)
+			}
+		}
+		tail.Set(100)
+		take(t, &out, 0, 100)
+	}
+}
+
 // script is a fuzzer's bytes, and what is decided by them.
 type script []byte
 
