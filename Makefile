@@ -32,7 +32,7 @@ audit:
 # own tests, and whatever explores schedules elsewhere. 45 seconds.
 sched:
 	CGO_ENABLED=0 go test -tags sched -timeout 40s ./sched
-	CGO_ENABLED=0 go test -tags sched -timeout 40s -run '^TestSchedules' ./fifo
+	CGO_ENABLED=0 go test -tags sched -timeout 40s -run '^TestSchedules' ./fifo ./locks
 
 # What needs long to be claimed: streams of 7 GB by every operation of a fifo,
 # half of them between processes, a thousand kills, two million scripts of a peer
@@ -61,4 +61,4 @@ lint:
 	CGO_ENABLED=0 GOARCH=arm64 go vet -tags audit ./...
 	CGO_ENABLED=0 GOARCH=arm64 go vet -tags sched ./...
 	CGO_ENABLED=0 go tool staticcheck ./...
-	CGO_ENABLED=0 go tool staticcheck -tags sched ./sched ./fifo
+	CGO_ENABLED=0 go tool staticcheck -tags sched ./sched ./fifo ./locks

@@ -35,17 +35,17 @@ func TestCopies(t *testing.T) {
 				copy(want, mem)
 				p := outside[guard+off:][:n:n]
 				copy(want[guard+at:], p)
-				f.copyIn(uint64(guard+at), p)
+				f.copyIn(uint64(guard+at), addressOf(p), uint64(len(p)))
 				same("copyIn", mem, n, at, off)
 
 				fill(mem, n)
 				copy(want, outside)
 				copy(want[guard+off:], mem[guard+at:][:n])
-				f.copyOut(p, uint64(guard+at))
+				f.copyOut(addressOf(p), uint64(guard+at), uint64(len(p)))
 				same("copyOut", outside, n, at, off)
 			}
 		}
 	}
-	f.copyIn(guard, nil)
-	f.copyOut(nil, guard)
+	f.copyIn(guard, nil, 0)
+	f.copyOut(nil, guard, 0)
 }

@@ -161,14 +161,19 @@ func (f *Fifo) Free() {
 // which are more than len(p) if they close a gap before out-of-order data.
 // ErrFull: nothing fits. ErrGrow: nothing could be written for want of a chunk.
 // Producer.
-func (f *Fifo) Enqueue(p []byte) (int, error) {
+func (f *Fifo) Enqueue(p []byte) (int, error) { return f.enqueue(addressOf(p), uint64(len(p))) }
+
+// enqueue takes the message by its address: a slice has its pointer stored on
+// the stack, and the store buffer's entries are what bounds a stream.
+func (f *Fifo) enqueue(p address, n uint64) (int, error) {
 	e := &f.h.prod
-	at, n := e.at, uint64(len(p))
+	at := e.at
 	if n > e.end-at {
-		return f.enqueueSlow(p)
+		return f.enqueueSlow(bytesAt(p, n))
 	}
-	f.copyIn(at, p)
-	at += n
+	f.copyIn(at, p, n)
+	e = &f.h.prod
+	at = e.at + n
 	e.at = at
 	if f.ord == Release {
 		hw.StoreRel32(&f.h.tail, uint32(at-e.delta))
@@ -180,25 +185,28 @@ func (f *Fifo) Enqueue(p []byte) (int, error) {
 
 // Dequeue reads and frees what is there, at most len(p). ErrEmpty: nothing is.
 // Consumer.
-func (f *Fifo) Dequeue(p []byte) (int, error) {
+func (f *Fifo) Dequeue(p []byte) (int, error) { return f.dequeue(addressOf(p), uint64(len(p))) }
+
+func (f *Fifo) dequeue(p address, n uint64) (int, error) {
 	e := &f.h.cons
-	at, n := e.at, uint64(len(p))
+	at := e.at
 	if n > e.end-at {
 		// Whoever keeps up comes here every time. A tail that no producer can
 		// have written leads no further than the chunk's end.
 		tail := atomic.LoadUint32(&f.h.tail)
 		if tail == e.tail || e.end == e.stop || e.pat.left <= 1 {
-			return f.dequeueSlow(p)
+			return f.dequeueSlow(bytesAt(p, n))
 		}
 		e.pat.left--
 		e.tail = tail
 		e.end = min(e.stop, at+uint64(tail-uint32(at-e.delta)))
 		if n > e.end-at {
-			return f.dequeueSlow(p)
+			return f.dequeueSlow(bytesAt(p, n))
 		}
 	}
-	f.copyOut(p, at)
-	at += n
+	f.copyOut(p, at, n)
+	e = &f.h.cons
+	at = e.at + n
 	e.at = at
 	if f.ord == Release {
 		hw.StoreRel32(&f.h.head, uint32(at-e.delta))
@@ -318,7 +326,7 @@ func (f *Fifo) fill(p []byte, message int) int {
 			break
 		}
 		n := min(int(e.stop-e.at), len(p)-done)
-		f.copyIn(e.at, p[done:done+n])
+		f.copyIn(e.at, addressOf(p[done:]), uint64(n))
 		e.at += uint64(n)
 		done += n
 	}
@@ -352,7 +360,7 @@ func (f *Fifo) look() {
 func (h *header) turn(tail uint32) {
 	if h.cons.pat.turn(tail) {
 		h.stream.Store(1)
-	} else if h.cons.pat.phase == resting {
+	} else if h.cons.pat.phase == resting && h.stream.Load() != 0 {
 		h.stream.Store(0)
 	}
 }
@@ -360,7 +368,7 @@ func (h *header) turn(tail uint32) {
 // lookedInVain is a look that found nothing new. Consumer.
 func (f *Fifo) lookedInVain() {
 	e := &f.h.cons
-	if e.pat.paused != 0 {
+	if e.pat.vain++; e.pat.paused != 0 {
 		e.pat.rest(minRest, e.tail)
 		f.h.stream.Store(0)
 	}
@@ -383,7 +391,7 @@ func (f *Fifo) dequeueSlow(p []byte) (int, error) {
 			break
 		}
 		k := min(int(e.stop-e.at), n-done)
-		f.copyOut(p[done:done+k], e.at)
+		f.copyOut(addressOf(p[done:]), e.at, uint64(k))
 		e.at += uint64(k)
 		done += k
 	}
