@@ -149,11 +149,14 @@ func TestOpenEndRefuses(t *testing.T) {
 		{2, "head", plus(1), consumer, "head"},
 		{2, "head", plus(100_000), producer | consumer, "head"},
 		{2, "prod.at", plus(1), producer, "producer"},
-		{2, "prod.at", be(0), producer, "in order"},
-		{2, "prod.at", be(1 << 40), producer, "in order"},
-		{2, "prod.end", be(1 << 40), producer, "in order"},
+		{2, "prod.at", be(0), producer, "in order from"},
+		{2, "prod.at", be(1 << 40), producer, "in order from"},
+		{2, "prod.end", be(1 << 40), producer, "in order from"},
+		{2, "prod.end", plus(^uint64(0)), producer, "in order from"},
+		{1, "size", be(17_500), producer, "room"}, // to the consumer that may be so
 		{2, "prod.end", plus(1), producer, "room"},
-		{1, "prod.end", plus(^uint64(0) - 60_000), producer, "in order"},
+		{1, "prod.end", plus(^uint64(0) - 60_000), producer, "in order from"},
+		{2, "prod.head", plus(1), producer, "producer at"},
 		{1, "prod.head", plus(^uint64(0) - 60_000), producer, "producer at"},
 		{1, "prod.head", plus(30_000), producer, "producer at"},
 		{2, "prod.stop", plus(128), producer, "the last"},
@@ -176,10 +179,11 @@ func TestOpenEndRefuses(t *testing.T) {
 		{2, "prod.nooo", plus(1), producer, "in order"},
 		{2, "prod.newest", be(4), producer, "no such list"},
 		{2, "span.start", be(0), producer, "out-of-order segment"},
+		{2, "span.start", be(29_050), producer, "out-of-order segment"},
 		{2, "span.end", plus(100_000), producer, "out-of-order segment"},
 		{2, "cons.at", plus(^uint64(0)), consumer, "consumer"},
-		{2, "cons.at", be(1 << 40), consumer, "in order"},
-		{2, "cons.end", be(1 << 40), consumer, "in order"},
+		{2, "cons.at", be(1 << 40), consumer, "in order from"},
+		{2, "cons.end", be(1 << 40), consumer, "in order from"},
 		{2, "cons.stop", plus(128), consumer, "the last"},
 		{2, "cons.delta", plus(1), consumer, "consumer at"},
 		{2, "cons.chunk", be(0), consumer, "no chunk"},
@@ -229,31 +233,65 @@ func TestOpenEndRefusesOverlap(t *testing.T) {
 	set := func(b []byte, v uint32) { binary.LittleEndian.PutUint32(b, v) }
 	for _, c := range []struct {
 		name, says string
+		kind       int
 		spoil      func(i *still, w map[string]fifo.Word)
 	}{
-		{"a chunk in another", "want them apart", func(i *still, w map[string]fifo.Word) {
+		{"a chunk in the last", "want them apart", 1, func(i *still, w map[string]fifo.Word) {
+			r := w["prod.chunk"].Get() + 1
+			set(word(fifo.Ref(r), 0), 0)
+			set(word(fifo.Ref(r), 1), 1)
+			set(word(fifo.Ref(r), 2), uint32(w["chunk.start"].Get()+w["prod.stop"].Get()-r*fifo.Line))
+			w["chunk.next"].Set(r)
+		}},
+		{"a list of nothing", "no such list", 2, func(i *still, w map[string]fifo.Word) {
+			w["prod.nooo"].Set(0)
+			w["prod.newest"].Set(0)
+		}},
+		{"a chunk in another", "want them apart", 2, func(i *still, w map[string]fifo.Word) {
 			r := fifo.Ref(w["prod.chunk"].Get()) + 1
 			set(word(r, 0), 0)
 			set(word(r, 1), 1)
 			set(word(r, 2), uint32(w["behind.start"].Get()))
 			w["chunk.next"].Set(uint64(r))
 		}},
-		{"a chunk over the header", "no chunk", func(i *still, w map[string]fifo.Word) {
+		{"a chunk over the header", "no chunk", 2, func(i *still, w map[string]fifo.Word) {
 			w["size"].Set(1) // which is where a class is, a line further
 			w["prod.chunk"].Set(uint64(i.f.Ref() + 1))
 		}},
-		{"the list in a chunk", "want them apart", func(i *still, w map[string]fifo.Word) {
+		{"the list in a chunk", "want them apart", 2, func(i *still, w map[string]fifo.Word) {
 			r := fifo.Ref(w["prod.chunk"].Get()) + 1
 			copy(mem[int(r)*fifo.Line:], mem[int(w["prod.ooo"].Get())*fifo.Line:][:2*fifo.Line])
 			w["prod.ooo"].Set(uint64(r))
 		}},
 	} {
-		i := newStill(t, mem, 2)
+		i := newStill(t, mem, c.kind)
 		c.spoil(i, i.f.Words())
 		_, err := fifo.OpenProducer(i.seg, i.f.Ref(), fifo.Release)
 		if !errors.Is(err, fifo.ErrCorrupt) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", c.name, err)
 		}
+	}
+}
+
+// A ring of chunks whose lengths are 4 GB in all has its positions in order.
+func TestOpenEndRefusesRing(t *testing.T) {
+	watchdog(t, endless)
+	const ring = 1 << 32 / fifo.MaxChunk
+	mem := cage(t, 8<<20)
+	i := newStill(t, mem, 1)
+	w := i.f.Words()
+	first := fifo.Ref(len(mem)-fifo.MaxChunk)/fifo.Line - 2*ring
+	start := w["chunk.start"].Get() + w["prod.stop"].Get() - (w["prod.chunk"].Get()+1)*fifo.Line
+	for k := range fifo.Ref(ring) {
+		at := mem[int(first+k)*fifo.Line:]
+		binary.LittleEndian.PutUint32(at, uint32(first+(k+1)%ring))
+		binary.LittleEndian.PutUint32(at[4:], fifo.NClasses-1)
+		binary.LittleEndian.PutUint32(at[8:], uint32(start)+uint32(k)*fifo.MaxChunk)
+	}
+	w["chunk.next"].Set(uint64(first))
+	_, err := fifo.OpenProducer(i.seg, i.f.Ref(), fifo.Release)
+	if !errors.Is(err, fifo.ErrCorrupt) || !strings.Contains(err.Error(), "a chain of more than") {
+		t.Errorf("a ring: %v", err)
 	}
 }
 

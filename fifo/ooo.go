@@ -17,7 +17,7 @@ func (f *Fifo) EnqueueAt(offset int, p []byte) error {
 		return nil
 	}
 	free := uint64(f.free())
-	if offset < 0 || uint64(offset) > free || uint64(len(p)) > free-uint64(offset) {
+	if uint64(offset) > free || uint64(len(p)) > free-uint64(offset) { // or offset below 0
 		f.Flush()
 		return ErrFull
 	}
