@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // The chain of chunks. The producer links chunks at its end, the consumer gives
@@ -100,6 +101,7 @@ func (f *Fifo) stepTail(message int) bool {
 // consumer, at its end, sees that by start.
 func (f *Fifo) rewind(pos uint32) {
 	e := &f.h.prod
+	sched.Point("fifo: all was read, before the chunk begins anew")
 	f.seg.block(e.chunk).start = pos
 	f.enterTail(e.chunk)
 }
@@ -241,6 +243,7 @@ func (f *Fifo) headCursor() cursor {
 func (f *Fifo) next(c *cursor, pos uint32) bool {
 	r := c.chunk
 	if r == 0 || f.seg.block(r).start != pos {
+		sched.Point("fifo: between a chunk's start and its link")
 		r = f.following(r)
 	}
 	size, ok := f.seg.checked(r)
@@ -272,10 +275,22 @@ func (f *Fifo) stepHead() bool {
 		f.h.cpu.Store(cpu)
 	}
 	// Who frees the fifo after this end died in between finds it.
+	if sched.Enabled {
+		sched.Point("fifo: before leaving a chunk")
+	}
 	hw.StoreRel32((*uint32)(&e.leaving), uint32(old))
+	if sched.Enabled {
+		sched.Point("fifo: leaving a chunk, before the step")
+	}
 	hw.StoreRel32((*uint32)(&e.chunk), uint32(c.chunk))
+	if sched.Enabled {
+		sched.Point("fifo: stepped, before the chunk that was left is released")
+	}
 	if old != 0 {
 		f.seg.release(old)
+	}
+	if sched.Enabled {
+		sched.Point("fifo: chunk released, and still said to be left")
 	}
 	hw.StoreRel32((*uint32)(&e.leaving), 0)
 	return true
@@ -320,6 +335,7 @@ func (s *Segment) held(_ int, of, block Ref) bool {
 		r = Ref(h.first.Load())
 	}
 	for n := 0; r != 0 && n <= s.Size()/MinChunk; n++ {
+		sched.Point("segment: sweep, along a chain")
 		if r == block {
 			return true
 		}
@@ -328,5 +344,6 @@ func (s *Segment) held(_ int, of, block Ref) bool {
 		}
 		r = Ref(s.block(r).next.Load())
 	}
+	sched.Point("segment: sweep, between a chain and what is left")
 	return Ref(atomic.LoadUint32((*uint32)(&h.cons.leaving))) == block
 }

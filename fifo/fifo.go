@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 const (
@@ -169,6 +170,9 @@ func (f *Fifo) Enqueue(p []byte) (int, error) {
 	at += n
 	e.at = at
 	if f.ord == Release {
+		if sched.Enabled {
+			sched.Point("fifo: between bytes and tail")
+		}
 		hw.StoreRel32(&f.h.tail, uint32(at-e.delta))
 	} else {
 		f.publishTail()
@@ -185,6 +189,9 @@ func (f *Fifo) Dequeue(p []byte) (int, error) {
 		// Whoever keeps up comes here every time. A tail that no producer can
 		// have written leads no further than the chunk's end.
 		tail := atomic.LoadUint32(&f.h.tail)
+		if sched.Enabled {
+			sched.Point("fifo: after the look at the tail")
+		}
 		if tail == e.tail || e.end == e.stop || e.pat.left <= 1 {
 			return f.dequeueSlow(p)
 		}
@@ -199,6 +206,9 @@ func (f *Fifo) Dequeue(p []byte) (int, error) {
 	at += n
 	e.at = at
 	if f.ord == Release {
+		if sched.Enabled {
+			sched.Point("fifo: between bytes and head")
+		}
 		hw.StoreRel32(&f.h.head, uint32(at-e.delta))
 	} else {
 		f.publishHead()
@@ -214,6 +224,9 @@ func (f *Fifo) read() uint32 { return uint32(f.h.cons.at - f.h.cons.delta) }
 
 // publishTail publishes the tail in the fifo's order. Producer.
 func (f *Fifo) publishTail() {
+	if sched.Enabled {
+		sched.Point("fifo: between bytes and tail")
+	}
 	e := &f.h.prod
 	switch f.ord {
 	case Release:
@@ -231,6 +244,9 @@ func (f *Fifo) publishTail() {
 
 // publishHead publishes the head in the fifo's order. Consumer.
 func (f *Fifo) publishHead() {
+	if sched.Enabled {
+		sched.Point("fifo: between bytes and head")
+	}
 	e := &f.h.cons
 	switch f.ord {
 	case Release:
@@ -250,6 +266,9 @@ func (f *Fifo) publishHead() {
 func (f *Fifo) Flush() {
 	if e := &f.h.prod; e.ahead != 0 {
 		e.ahead = 0
+		if sched.Enabled {
+			sched.Point("fifo: before the tail is flushed")
+		}
 		hw.StoreRel32(&f.h.tail, f.written())
 	}
 }
@@ -259,6 +278,9 @@ func (f *Fifo) Flush() {
 func (f *Fifo) flushHead() {
 	if e := &f.h.cons; e.ahead != 0 {
 		e.ahead = 0
+		if sched.Enabled {
+			sched.Point("fifo: before the head is flushed")
+		}
 		hw.StoreRel32(&f.h.head, f.read())
 	}
 }
@@ -269,6 +291,9 @@ func (f *Fifo) free() uint32 {
 	e := &f.h.prod
 	size := f.h.size.Load()
 	head := atomic.LoadUint32(&f.h.head)
+	if sched.Enabled {
+		sched.Point("fifo: after the look at the head")
+	}
 	used := f.written() - head
 	if used > size {
 		return 0
@@ -331,6 +356,9 @@ func (f *Fifo) look() {
 		e.pat.pause()
 	}
 	tail := atomic.LoadUint32(&f.h.tail)
+	if sched.Enabled {
+		sched.Point("fifo: after the look at the tail")
+	}
 	if tail == e.tail {
 		f.lookedInVain()
 		return
@@ -413,6 +441,7 @@ func (f *Fifo) SetSize(n int) (int, error) {
 	}
 	f.free()
 	used := f.written() + f.oooEnd() - f.h.prod.head
+	sched.Point("fifo: before the size changes")
 	f.h.size.Store(max(uint32(n), used))
 	f.limit()
 	return f.Size(), nil
@@ -423,6 +452,9 @@ func (f *Fifo) SetSize(n int) (int, error) {
 func (f *Fifo) MaxDequeue() int {
 	// The head may have moved on before the tail is read; not by more than size.
 	head := atomic.LoadUint32(&f.h.head)
+	if sched.Enabled {
+		sched.Point("fifo: between a look at the head and one at the tail")
+	}
 	return int(min(atomic.LoadUint32(&f.h.tail)-head, f.h.size.Load()))
 }
 
@@ -430,6 +462,9 @@ func (f *Fifo) MaxDequeue() int {
 // chunks. Anyone; for others than the producer it is a moment's truth.
 func (f *Fifo) MaxEnqueue() int {
 	head := atomic.LoadUint32(&f.h.head)
+	if sched.Enabled {
+		sched.Point("fifo: between a look at the head and one at the tail")
+	}
 	used := atomic.LoadUint32(&f.h.tail) - head
 	size := f.h.size.Load()
 	return int(size) - int(min(used, size))
