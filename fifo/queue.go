@@ -390,7 +390,8 @@ func (q *Queue) Post(producer int, ev Event) bool {
 
 // Resume makes a producer number usable for a thread that takes it over from
 // one that was killed, maybe in the middle of a post. What was published stays
-// and is drained; of a post that was not finished nothing is seen.
+// and is drained, by a consumer that is woken if it sleeps; of a post that was
+// not finished nothing is seen.
 func (q *Queue) Resume(producer int) error {
 	if uint(producer) >= MaxProducers {
 		return fmt.Errorf("%w: %d: want 0 to %d", ErrProducer, producer, MaxProducers-1)
@@ -404,6 +405,7 @@ func (q *Queue) Resume(producer int) error {
 	}
 	sched.Point("queue: resume, before the mark of who waits goes")
 	l.waiting.Store(0)
+	q.Wake() // the last post was maybe stopped before it looked who sleeps
 	return nil
 }
 
