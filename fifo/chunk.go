@@ -53,6 +53,9 @@ func (f *Fifo) streams() bool {
 	if atomic.LoadUint32(&f.h.tail) == f.h.prod.head {
 		return false
 	}
+	if sched.Controlled() {
+		return true // where threads happen to run must not change a schedule
+	}
 	cpu := hw.CurrentCPU()
 	return cpu < 0 || f.h.cpu.Load() != uint32(cpu)
 }

@@ -124,13 +124,16 @@ func (q *Queue) wait(w *waiter, mode WaitMode, timeout time.Duration, ready func
 			if !sched.Spin("queue: spin") {
 				hw.Pause()
 			}
+			if mode == Adaptive && sched.Controlled() {
+				break // whose time is no clock's
+			}
 			if i%spinLooks != 0 {
 				continue
 			}
 			if left() == 0 {
 				return ErrTimeout
 			}
-			if mode == Adaptive && (sched.Controlled() || time.Since(start) >= spinTime) {
+			if mode == Adaptive && time.Since(start) >= spinTime {
 				break
 			}
 		}
