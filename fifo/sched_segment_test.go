@@ -1,0 +1,355 @@
+//go:build sched
+
+package fifo_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"vlsbench/fifo"
+	"vlsbench/sched"
+)
+
+// hands keeps whose each line of a segment is.
+type hands struct {
+	r      *sched.Run
+	who    []string // of a line
+	first  []bool   // the line is the first of a block
+	blocks int      // that are somebody's
+}
+
+func newHands(r *sched.Run, s *fifo.Segment) *hands {
+	n := s.Size()/fifo.Line + 1
+	return &hands{r: r, who: make([]string, n), first: make([]bool, n)}
+}
+
+func (h *hands) pass(s *fifo.Segment, b fifo.Ref, from, to string) {
+	for i := range fifo.Ref(blockBytes(s.ClassOf(b)) / fifo.Line) {
+		if by := h.who[b+i]; by != from {
+			h.r.Fatalf("block %d was handed out twice: line %d is %q's on its way from %q to %q", b, b+i, by, from, to)
+		}
+		h.who[b+i] = to
+		h.first[b+i] = i == 0
+	}
+	if from == "" {
+		h.blocks++
+	}
+	if to == "" {
+		h.blocks--
+	}
+}
+
+// forget takes what these hold as nobody's: they are dead and swept.
+func (h *hands) forget(names ...string) {
+	for i, by := range h.who {
+		if slices.Contains(names, by) {
+			h.who[i] = ""
+		}
+	}
+	h.blocks = 0
+	for i, by := range h.who {
+		if by != "" && h.first[i] {
+			h.blocks++
+		}
+	}
+}
+
+// worker is one thread of an owner that takes and gives back.
+type worker struct {
+	name    string
+	s       *fifo.Segment
+	hands   *hands
+	held    []fifo.Ref
+	alloc   func(s *fifo.Segment, class uint32) fifo.Ref // nil: Alloc
+	release func(s *fifo.Segment, r fifo.Ref)            // nil: Release
+}
+
+func (w *worker) took(r fifo.Ref) {
+	if r != 0 {
+		w.hands.pass(w.s, r, "", w.name)
+		w.held = append(w.held, r)
+	}
+}
+
+func (w *worker) take(class uint32) {
+	if w.alloc == nil {
+		w.took(w.s.Alloc(class))
+	} else {
+		w.took(w.alloc(w.s, class))
+	}
+}
+
+// takeCold takes a block as a stream across cores does.
+func (w *worker) takeCold(class uint32) { w.took(w.s.AllocCold(class)) }
+
+// takeNear takes a block, or a smaller one.
+func (w *worker) takeNear(class uint32) { w.took(w.s.AllocNear(class, true)) }
+
+// give gives the block back that was taken first, or last.
+func (w *worker) give(last bool) {
+	if len(w.held) == 0 {
+		return // the segment was exhausted
+	}
+	i := 0
+	if last {
+		i = len(w.held) - 1
+	}
+	r := w.held[i]
+	w.held = slices.Delete(w.held, i, i+1)
+	w.giveUp(r, w.name)
+}
+
+func (w *worker) giveUp(r fifo.Ref, from string) {
+	w.hands.pass(w.s, r, from, "")
+	if w.release == nil {
+		w.s.Release(r)
+	} else {
+		w.release(w.s, r)
+	}
+}
+
+// tight makes a segment in mem of which few blocks are free: of class 0 and 1 in
+// the creator's slice, one of class 1 in reserve, one of class 3, which is to be
+// parted, and fresh memory for one more of class 1. The rest is held.
+func tight(t *testing.T, r *sched.Run, mem []byte, owners int) (*hands, []*fifo.Segment) {
+	clear(mem)
+	s, err := fifo.NewSegment(mem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	views := []*fifo.Segment{s}
+	for len(views) < owners {
+		views = append(views, join(t, s))
+	}
+	h := newHands(r, s)
+	var free []fifo.Ref
+	for _, class := range []uint32{0, 0, 0, 1, 1, 3} {
+		free = append(free, s.Alloc(class))
+	}
+	fresh := 2 * blockBytes(1)
+	for class := uint32(fifo.NClasses - 1); class > 0; class-- {
+		for s.Size()-s.Mark() >= fresh+blockBytes(class) {
+			h.pass(s, s.Alloc(class), "", "nobody")
+		}
+	}
+	for _, b := range free {
+		s.Release(b)
+	}
+	return h, views
+}
+
+// whole checks that a quiet segment can hand out everything that nobody holds,
+// once.
+func (h *hands) whole(s *fifo.Segment) {
+	for class := fifo.NClasses - 1; class >= 0; class-- {
+		for {
+			b := s.Alloc(uint32(class))
+			if b == 0 {
+				break
+			}
+			h.pass(s, b, "", "the check")
+		}
+	}
+	u := s.Usage()
+	if u.Free != 0 || u.Pending != 0 {
+		h.r.Errorf("all is handed out, and %d bytes are free, %d pending", u.Free, u.Pending)
+	}
+	taken := 0
+	for _, c := range u.Classes {
+		taken += c.Taken
+	}
+	if taken != h.blocks {
+		h.r.Errorf("%d blocks are taken; %d could be handed out or are held", taken, h.blocks)
+	}
+	if u.Corruptions != 0 {
+		h.r.Errorf("%d corruptions", u.Corruptions)
+	}
+}
+
+const tightSize = 512 << 10
+
+// Threads of one owner and of two take and give back by turns, out of lists,
+// reserve, fresh memory, other slices and larger blocks, and nothing is in two
+// hands.
+func TestSchedulesOfSegment(t *testing.T) {
+	mem := fifo.AlignedBytes(tightSize)
+	body := func(change func(w *worker)) func(*sched.Run) {
+		return func(r *sched.Run) {
+			h, views := tight(t, r, mem, 2)
+			handed := make(chan fifo.Ref, 10) // never full, so nobody waits
+			work := func(name string, s *fifo.Segment, program func(w *worker)) {
+				w := &worker{name: name, s: s, hands: h}
+				change(w)
+				r.Go(name, func() {
+					program(w)
+					for len(w.held) > 1 {
+						w.give(len(w.held)%2 == 0)
+					}
+					if len(w.held) == 1 {
+						h.pass(s, w.held[0], name, "handed over")
+						handed <- w.held[0]
+					}
+					select {
+					case b := <-handed: // another's, most likely
+						w.giveUp(b, "handed over")
+					default:
+					}
+				})
+			}
+			work("a", views[0], func(w *worker) {
+				w.take(1)
+				w.take(0)
+				w.give(false)
+				w.take(1)
+				w.take(2)
+			})
+			work("a too", views[0], func(w *worker) {
+				w.take(0)
+				w.takeCold(0)
+				w.give(true)
+				w.take(1)
+				w.give(false)
+				w.takeNear(2)
+			})
+			work("b", views[1], func(w *worker) {
+				w.take(1)
+				w.takeCold(1)
+				w.give(false)
+				w.take(0)
+				w.give(true)
+				w.takeCold(0)
+			})
+			r.Check(func() {
+				for len(handed) > 0 {
+					b := <-handed
+					h.pass(views[0], b, "handed over", "")
+					views[0].Release(b)
+				}
+				h.whole(views[0])
+			})
+		}
+	}
+	rep := sched.Explore(t, sched.Options{Schedules: 4000}, body(func(*worker) {}))
+	t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
+	t.Run("twin: lists without tags", func(t *testing.T) {
+		found(t, sched.Options{Schedules: 4000}, "", body(func(w *worker) { w.alloc = (*fifo.Segment).AllocUntagged }))
+	})
+	t.Run("twin: a run without a swap", func(t *testing.T) {
+		found(t, sched.Options{Schedules: 4000}, "handed out twice", func(r *sched.Run) {
+			clear(mem)
+			s, err := fifo.NewSegment(mem)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := newHands(r, s)
+			for _, name := range []string{"a", "b"} {
+				w := &worker{name: name, s: s, hands: h}
+				r.Go(name, func() { w.took(s.ClaimRunPlain(1, 2)) })
+			}
+		})
+	})
+}
+
+// Blocks for streams across cores go round through the generations of their
+// lists, which close and open meanwhile.
+func TestSchedulesOfGenerations(t *testing.T) {
+	mem := fifo.AlignedBytes(tightSize)
+	var turned int
+	rep := sched.Explore(t, sched.Options{Schedules: 3000}, func(r *sched.Run) {
+		h, views := tight(t, r, mem, 2)
+		s := views[0]
+		for range 30 { // until a generation is a block or two
+			s.Release(s.AllocCold(0))
+		}
+		for i, name := range []string{"a", "a too", "b"} {
+			w := &worker{name: name, s: views[i/2], hands: h}
+			r.Go(name, func() {
+				for range 3 {
+					w.takeCold(0)
+					w.takeCold(0)
+					w.give(false)
+					w.give(true)
+				}
+			})
+		}
+		r.Check(func() { h.whole(s) })
+	})
+	for _, v := range rep.Visited {
+		if v.Point == "segment: before the oldest list changes" || v.Point == "segment: before the youngest list is closed" {
+			turned++
+		}
+	}
+	if turned < 4 {
+		t.Errorf("lists changed for %d threads in either way, want 4 or more: %v", turned, rep.Visited)
+	}
+}
+
+// Numbers of owners are one owner's each, and one who dies in Join or Close
+// leaves one that can be swept.
+func TestSchedulesOfOwners(t *testing.T) {
+	mem := fifo.AlignedBytes(tightSize)
+	body := func(enter func(s *fifo.Segment) *fifo.Segment) func(*sched.Run) {
+		return func(r *sched.Run) {
+			clear(mem)
+			s, err := fifo.NewSegment(mem)
+			if err != nil {
+				t.Fatal(err)
+			}
+			free := s.MaxOwners() - 1
+			h := newHands(r, s)
+			owner := make([]string, s.MaxOwners())
+			for _, name := range []string{"a", "b"} {
+				r.Go(name, func() {
+					for range 2 {
+						v := enter(s)
+						k := v.Owner()
+						if owner[k] != "" {
+							r.Fatalf("number %d was handed out twice, before to %s", k, owner[k])
+						}
+						owner[k] = name
+						w := &worker{name: name, s: v, hands: h}
+						w.take(0)
+						w.take(1)
+						w.give(false)
+						w.give(false)
+						owner[k] = ""
+						v.Close()
+					}
+				})
+			}
+			r.Check(func() {
+				for k, pid := range s.Owners() {
+					if pid == 0 || k == s.Owner() {
+						continue
+					}
+					if res, err := s.Sweep(k); err != nil || res.Left != 0 {
+						r.Errorf("sweep of %d: %+v, %v", k, res, err)
+					}
+				}
+				h.forget("a", "b") // whoever died was swept
+				h.whole(s)
+				for range free {
+					join(t, s)
+				}
+			})
+		}
+	}
+	real := func(s *fifo.Segment) *fifo.Segment { return join(t, s) }
+	sched.Explore(t, sched.Options{Schedules: 2000}, body(real))
+	got := stop(t, sched.Options{Schedules: 20}, []string{"a", "b"}, body(real))
+	for _, p := range []string{
+		"segment: owner number claimed, before its slice",
+		"segment: slice cleared, before it is used",
+		"segment: before an owner number is free",
+	} {
+		if !slices.Contains(got, p) {
+			t.Errorf("nobody was stopped at %q", p)
+		}
+	}
+	found(t, sched.Options{Schedules: 300}, "was handed out twice", body((*fifo.Segment).JoinPlain))
+}
+
+var _ = fmt.Sprint
+var _ = time.Hour
