@@ -284,3 +284,6 @@ func (q *Queue) Posted(producer int) int {
 
 // HasLane reports whether a producer has one.
 func (q *Queue) HasLane(producer int) bool { return q.h.lanes[producer].Load() != 0 }
+
+// ClaimRun takes a run of two blocks out of fresh memory and leaves it raw.
+func (s *Segment) ClaimRun(class uint32) { s.claimRun(class, 2) }

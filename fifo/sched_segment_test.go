@@ -3,7 +3,6 @@
 package fifo_test
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -351,5 +350,167 @@ func TestSchedulesOfOwners(t *testing.T) {
 	found(t, sched.Options{Schedules: 300}, "was handed out twice", body((*fifo.Segment).JoinPlain))
 }
 
-var _ = fmt.Sprint
-var _ = time.Hour
+// sweepTest is an owner who dies, another that takes and gives back before and
+// while the dead one is swept, and who sweeps.
+type sweepTest struct {
+	t      *testing.T
+	mem    []byte
+	living func(w *worker) // changes the living worker
+}
+
+func (c sweepTest) body(r *sched.Run) {
+	h, views := tight(c.t, r, c.mem, 3)
+	s := views[0]
+	dying := &worker{name: "dying", s: views[1], hands: h}
+	living := &worker{name: "living", s: views[2], hands: h}
+	if c.living != nil {
+		c.living(living)
+	}
+	r.Go("dying", func() {
+		dying.take(0)
+		dying.take(1)
+		dying.takeCold(1)
+		dying.give(true)
+		dying.give(false)
+		dying.takeNear(2)
+		dying.take(2)
+		dying.give(true)
+	})
+	begun := false
+	r.Go("living", func() {
+		living.take(1)
+		living.take(0)
+		living.give(false)
+		sched.Wait("the sweep", func() bool { return begun }, -1)
+		living.takeCold(1)
+		living.give(false)
+		living.take(1)
+		living.take(0)
+		living.give(false)
+		living.give(false)
+	})
+	r.Go("sweeper", func() {
+		// Nothing goes on: the one is done or was stopped, and the other waits.
+		sched.Wait("death", func() bool { return false }, time.Hour)
+		h.forget("dying")
+		begun = true
+		if _, err := s.Sweep(dying.s.Owner()); err != nil {
+			r.Fatalf("%v", err)
+		}
+	})
+	r.Check(func() {
+		if res, err := s.Sweep(-1); err != nil || res.Left != 0 {
+			r.Errorf("all is quiet, and a sweep says %+v, %v", res, err)
+		}
+		if k := join(c.t, s).Owner(); k != dying.s.Owner() {
+			r.Errorf("owner %d, want %d, which was swept", k, dying.s.Owner())
+		}
+		h.whole(s)
+	})
+}
+
+// Wherever an owner dies, what it had is found while others go on, and nothing
+// that they have: in the end every block can be handed out, once.
+func TestSchedulesOfSweep(t *testing.T) {
+	fifo.SetSweepPause(0)
+	defer fifo.SetSweepPause(time.Millisecond)
+	c := sweepTest{t: t, mem: fifo.AlignedBytes(tightSize)}
+	rep := sched.Explore(t, sched.Options{Schedules: 1500}, c.body)
+	t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
+	got := stop(t, sched.Options{Schedules: 60}, []string{"dying"}, c.body)
+	points(t, got, allocPoints)
+	t.Run("twin: settled before the push", func(t *testing.T) {
+		c.t, c.living = t, func(w *worker) { w.release = (*fifo.Segment).ReleaseLoose }
+		found(t, sched.Options{Schedules: 10000}, "", c.body)
+	})
+	t.Run("twin: claimed by a store", func(t *testing.T) {
+		c.t, c.living = t, func(w *worker) { w.alloc = (*fifo.Segment).AllocUnclaimed }
+		found(t, sched.Options{Schedules: 10000}, "", c.body)
+	})
+}
+
+// Every point that an owner comes to when it takes and gives back.
+const allocPoints = `
+	segment: pop, between the link and the swap
+	segment: popped, before the claim
+	segment: claimed
+	segment: before the lists of another owner
+	segment: before the number of runs is helped along
+	segment: between the look at fresh memory and its claim
+	segment: run claimed, before it is described
+	segment: run described, before it is ready
+	segment: run in reserve, before it is settled
+	segment: carved, before it is divided
+	segment: divided, before parts are given back
+	segment: before it is offered
+	segment: offered, before the push
+	segment: push, between the link and the swap
+	segment: pushed, before it is settled`
+
+// A sweeper that dies is swept in its turn, and what it was about to give back
+// is found.
+func TestSchedulesOfDeadSweeper(t *testing.T) {
+	fifo.SetSweepPause(0)
+	defer fifo.SetSweepPause(time.Millisecond)
+	mem := fifo.AlignedBytes(tightSize)
+	got := stop(t, sched.Options{Schedules: 60}, []string{"sweeper"}, func(r *sched.Run) {
+		h, views := tight(t, r, mem, 3)
+		s, dead, dying := views[0], views[1], views[2]
+		// Killed with all sorts of things under way.
+		dead.HalfRelease(dead.Alloc(1))
+		dead.ClaimRun(0)
+		dead.Alloc(0)
+		dead.Unhook(0)
+		living := &worker{name: "living", s: s, hands: h}
+		begun := false
+		r.Go("living", func() {
+			living.take(0)
+			living.give(false)
+			sched.Wait("the second sweep", func() bool { return begun }, -1)
+			living.takeCold(0)
+			living.take(1)
+			living.give(false)
+			living.give(false)
+		})
+		r.Go("sweeper", func() {
+			if _, err := dying.Sweep(dead.Owner()); err != nil {
+				r.Fatalf("%v", err)
+			}
+		})
+		r.Go("second", func() {
+			sched.Wait("death", func() bool { return false }, time.Hour)
+			begun = true
+			for _, v := range []*fifo.Segment{dying, dead} {
+				if s.Owners()[v.Owner()] == 0 {
+					continue // swept by the one that died
+				}
+				if _, err := s.Sweep(v.Owner()); err != nil {
+					r.Fatalf("%v", err)
+				}
+			}
+		})
+		r.Check(func() {
+			if res, err := s.Sweep(-1); err != nil || res.Left != 0 {
+				r.Errorf("all is quiet, and a sweep says %+v, %v", res, err)
+			}
+			h.whole(s)
+		})
+	})
+	points(t, got, `
+		segment: sweep, its word claimed
+		segment: sweep, before a run is adopted
+		segment: sweep, a run adopted
+		segment: sweep, between the notes and the lists
+		segment: sweep, along a list
+		segment: sweep, before a block is taken
+		segment: sweep, a block taken
+		segment: sweep, before the number is free
+		segment: walk, from run to run
+		segment: before it is offered
+		segment: offered, before the push
+		segment: push, between the link and the swap
+		segment: pushed, before it is settled
+		segment: run claimed, before it is described
+		segment: run described, before it is ready
+		segment: run in reserve, before it is settled`)
+}
