@@ -331,22 +331,33 @@ func (s *Segment) held(_ int, of, block Ref) bool {
 	if atomic.LoadUint32(&h.magic) != fifoMagic || h.prod.ooo == block {
 		return true
 	}
-	// Where the consumer is first: what it leaves stands in leaving before that
-	// changes, until it is released, which changes the block's state.
-	r := Ref(atomic.LoadUint32((*uint32)(&h.cons.chunk)))
-	if r == 0 {
-		r = Ref(h.first.Load())
-	}
-	for n := 0; r != 0 && n <= s.Size()/MinChunk; n++ {
-		sched.Point("segment: sweep, along a chain")
-		if r == block {
+	// From where the consumer is. A chunk that it has left is somebody else's soon,
+	// and leads elsewhere: what was followed counts if it has not left the first of
+	// them. What it leaves stands in leaving before that changes, until it is
+	// released, which changes the block's state.
+	for n := s.Size() / MinChunk; n >= 0; n-- {
+		first := atomic.LoadUint32((*uint32)(&h.cons.chunk))
+		r := Ref(first)
+		if r == 0 {
+			r = Ref(h.first.Load())
+		}
+		for ; r != 0 && n >= 0; n-- {
+			sched.Point("segment: sweep, along a chain")
+			if r == block {
+				return true
+			}
+			if _, ok := s.checked(r); !ok {
+				break
+			}
+			r = Ref(s.block(r).next.Load())
+		}
+		sched.Point("segment: sweep, between a chain and what is left")
+		if Ref(atomic.LoadUint32((*uint32)(&h.cons.leaving))) == block {
 			return true
 		}
-		if _, ok := s.checked(r); !ok {
-			return true
+		if r == 0 && atomic.LoadUint32((*uint32)(&h.cons.chunk)) == first {
+			return false
 		}
-		r = Ref(s.block(r).next.Load())
 	}
-	sched.Point("segment: sweep, between a chain and what is left")
-	return Ref(atomic.LoadUint32((*uint32)(&h.cons.leaving))) == block
+	return true // for all that can be told
 }
