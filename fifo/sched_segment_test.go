@@ -514,3 +514,158 @@ func TestSchedulesOfDeadSweeper(t *testing.T) {
 		segment: run described, before it is ready
 		segment: run in reserve, before it is settled`)
 }
+
+// deadEnd is a stream of which one end's owner dies and is swept, while the
+// other end goes on and a third owner takes what comes back for a fifo of its
+// own.
+type deadEnd struct {
+	t    *testing.T
+	mem  []byte
+	name string
+	feed feed
+	dies string // "producer" or "consumer"
+	// points are those that it comes to.
+	points string
+}
+
+func (c deadEnd) body(r *sched.Run) {
+	const size, total = 20_000, 14_000 // so the producer waits for nothing
+	clear(c.mem)
+	s, err := fifo.NewSegment(c.mem)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	producer, consumer, third := join(c.t, s), join(c.t, s), join(c.t, s)
+	h := newHands(r, s)
+	f := create(c.t, s, size, fifo.Release)
+	h.pass(s, f.Ref(), "", "fifo")
+	own := create(c.t, third, size, fifo.Release)
+	h.pass(s, own.Ref(), "", "fifo")
+	for class := uint32(fifo.NClasses - 1); class > 0; class-- {
+		for s.Size()-s.Mark() >= 6*blockBytes(1)+blockBytes(class) {
+			h.pass(s, s.Alloc(class), "", "nobody")
+		}
+	}
+	one, two := producer.Alloc(1), producer.Alloc(1)
+	producer.Release(one)
+	producer.Release(two)
+	begun := false
+	sweep := func() { sched.Wait("the sweep", func() bool { return begun }, -1) }
+	in, out := fifo.Open(producer, f.Ref(), fifo.Release), fifo.Open(consumer, f.Ref(), fifo.Release)
+	r.Go("producer", func() {
+		for pos := 0; pos < total; {
+			n := c.feed(r, &in, pos, total)
+			if n == 0 {
+				return // the segment is exhausted
+			}
+			if pos += n; c.dies == "consumer" && pos > total/2 {
+				sweep()
+			}
+		}
+	})
+	read := 0
+	drain := dequeue(2500)
+	r.Go("consumer", func() {
+		for range 3 {
+			read += drain(r, &out, read)
+		}
+		if c.dies == "consumer" {
+			return
+		}
+		sweep()
+		for out.MaxDequeue() > 0 {
+			read += drain(r, &out, read)
+		}
+	})
+	r.Go("third", func() {
+		from := uint64(100_000)
+		write := func(n int) int {
+			n, err := own.Enqueue(expected(from, n))
+			if err != nil && err != fifo.ErrGrow {
+				r.Fatalf("%v", err)
+			}
+			return n
+		}
+		take(c.t, &own, from, write(3000))
+		from += 3000
+		sweep()
+		for range 2 {
+			// All it can get, so that it takes what others gave back.
+			n := write(size)
+			sched.Point("written")
+			take(c.t, &own, from, n)
+			from += uint64(n)
+		}
+	})
+	r.Go("sweeper", func() {
+		// Nothing goes on: one is done or was stopped, and others wait.
+		sched.Wait("death", func() bool { return false }, time.Hour)
+		begun = true
+		dead := producer
+		if c.dies == "consumer" {
+			dead = consumer
+		}
+		if _, err := s.Sweep(dead.Owner()); err != nil {
+			r.Fatalf("%v", err)
+		}
+	})
+	r.Check(func() {
+		for n := 1; c.dies == "producer" && n > 0; read += n {
+			n = drain(r, &out, read)
+		}
+		f.Free()
+		own.Free()
+		h.forget("fifo")
+		if res, err := s.Sweep(-1); err != nil || res.Left != 0 {
+			r.Errorf("all is quiet, and a sweep says %+v, %v", res, err)
+		}
+		h.whole(s)
+	})
+}
+
+// Every point that a producer comes to when it steps to another chunk.
+const linkPoints = `
+	fifo: after the look at the head
+	segment: pop, between the link and the swap
+	segment: popped, before the claim
+	segment: claimed
+	segment: before the number of runs is helped along
+	segment: between the look at fresh memory and its claim
+	segment: run claimed, before it is described
+	segment: run described, before it is ready
+	segment: taken, before it is linked
+	segment: linked, before the link is made`
+
+// One end of a fifo dies anywhere, and is swept. What it published is read; what
+// is in use is in nobody else's hands; in the end everything comes back.
+func TestSchedulesOfDeadEnd(t *testing.T) {
+	fifo.SetSweepPause(0)
+	defer fifo.SetSweepPause(time.Millisecond)
+	for _, c := range []deadEnd{
+		{name: "producer", feed: enqueue(2500), dies: "producer", points: linkPoints + `
+			fifo: between bytes and tail`},
+		{name: "producer in place", feed: provide(5000), dies: "producer", points: linkPoints + `
+			written in place
+			fifo: between bytes and tail`},
+		{name: "consumer", feed: enqueue(2500), dies: "consumer", points: `
+			fifo: after the look at the tail
+			fifo: between a chunk's start and its link
+			fifo: before leaving a chunk
+			fifo: leaving a chunk, before the step
+			fifo: stepped, before the chunk that was left is released
+			segment: before it is offered
+			segment: offered, before the push
+			segment: push, between the link and the swap
+			segment: pushed, before it is settled
+			fifo: chunk released, and still said to be left
+			fifo: between bytes and head`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.t, c.mem = t, fifo.AlignedBytes(tightSize+tightSize/2)
+			rep := sched.Explore(t, sched.Options{Schedules: 2000}, c.body)
+			t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
+			got := stop(t, sched.Options{Schedules: 60}, []string{c.dies}, c.body)
+			points(t, got, c.points)
+		})
+	}
+}
