@@ -53,6 +53,22 @@ func TestViolations(t *testing.T) {
 	}
 }
 
+// Parts of one resource exclude each other, until they are their own again.
+func TestParts(t *testing.T) {
+	var whole, a, b Resource
+	a.PartOf(&whole)
+	b.PartOf(&whole)
+	if caught(func() { a.Enter("session rx", Exclusive); b.Enter("session rx", Exclusive) }) == "" {
+		t.Error("two are inside parts of one resource, and that is not noticed")
+	}
+	a.Leave(Exclusive)
+	b.Leave(Exclusive)
+	b.PartOf(nil)
+	if got := caught(func() { a.Enter("session rx", Exclusive); b.Enter("session rx", Exclusive) }); got != "" {
+		t.Errorf("what is no part any more is taken for one: %s", got)
+	}
+}
+
 func TestLeaveWithoutEnter(t *testing.T) {
 	var r Resource
 	if caught(func() { r.Leave(Shared) }) == "" {

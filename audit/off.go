@@ -15,6 +15,10 @@ func (r *Resource) Enter(what string, m Mode) {}
 // Leave ends Enter with the same mode.
 func (r *Resource) Leave(m Mode) {}
 
+// PartOf makes the resource one with another, nil: its own again. Nobody is
+// inside it.
+func (r *Resource) PartOf(whole *Resource) {}
+
 // SetRun says what stands in the message of a violation, such as the strategy
 // and the seed.
 func SetRun(string) {}

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Enabled reports whether the auditor is built in.
@@ -16,6 +17,18 @@ const Enabled = true
 type Resource struct {
 	mu      sync.Mutex
 	holders []holder
+	part    atomic.Pointer[Resource] // of what this is a part; nil: of itself
+}
+
+// PartOf makes the resource one with another, nil: its own again. Nobody is
+// inside it.
+func (r *Resource) PartOf(whole *Resource) { r.part.Store(whole) }
+
+func (r *Resource) whole() *Resource {
+	if w := r.part.Load(); w != nil {
+		return w
+	}
+	return r
 }
 
 type holder struct {
@@ -44,6 +57,7 @@ func SetRun(s string) {
 func (r *Resource) Enter(what string, m Mode) {
 	h := holder{mode: m}
 	h.n = runtime.Callers(2, h.pcs[:])
+	r = r.whole()
 	r.mu.Lock()
 	for _, o := range r.holders {
 		if m == Exclusive || o.mode == Exclusive {
@@ -61,6 +75,7 @@ func (r *Resource) Enter(what string, m Mode) {
 
 // Leave ends Enter with the same mode.
 func (r *Resource) Leave(m Mode) {
+	r = r.whole()
 	r.mu.Lock()
 	for i, o := range r.holders {
 		if o.mode == m {

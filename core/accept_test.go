@@ -82,7 +82,7 @@ func TestListenerWaitsWhileTurnedAround(t *testing.T) {
 	var l listener
 	l.setBacklog(2)
 	for range 2 {
-		if !l.push(new(conn)) {
+		if !l.push(new(conn), false) {
 			t.Fatal("the backlog is full")
 		}
 	}

@@ -5,7 +5,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
+	"vlsbench/audit"
 	"vlsbench/fifo"
 	"vlsbench/hw"
 )
@@ -13,7 +15,8 @@ import (
 // Hooks let a strategy act inside the core. They are set when the application
 // is made; one that is nil is not called. t is the calling thread; its Owner
 // is whatever the strategy gave [Worker.NewThread]. s is the session that the
-// operation waits for: a stream, a listener or a set.
+// operation waits for, a set among them, and nil where it waits for several, as
+// Poll does, which holds none.
 type Hooks struct {
 	// Sleep is called before a thread waits: the strategy lets go of all that
 	// it holds, and marks the thread as being outside. The core touches
@@ -38,6 +41,18 @@ type Hooks struct {
 	LeaveMQ func(t *Thread)
 	// TryMQ is EnterMQ if that needs no waiting. Nil where EnterMQ is nil.
 	TryMQ func(t *Thread) bool
+
+	// EnterShared and LeaveShared bracket what needs the pool of shared data,
+	// of which an application has one: Fork, and the close of a session that
+	// was shared. They are called inside operations, as the last to be taken.
+	EnterShared func(t *Thread)
+	LeaveShared func(t *Thread)
+
+	// RPC answers a call of another worker's thread (see [Thread.Call]). It is
+	// called where a thread of the worker empties its queue, with the queue
+	// entered and whatever the operation that does so holds; it waits for
+	// nothing. Nil: every call is refused with ENOTSUP.
+	RPC func(t *Thread, c *Call)
 }
 
 // App is an attached application: configuration, shared memory, workers and the
@@ -50,34 +65,50 @@ type App struct {
 	layer layer
 
 	workers [256]atomic.Pointer[Worker]
+	calls   [fifo.MaxProducers]callSlot // of each thread, by its number
 
-	mu        sync.Mutex // of what follows
+	sharedAudit audit.Resource
+	shared      Pool[shared]
+
+	mu        sync.Mutex // of what follows, and of who is whose parent
 	inUse     [256]bool  // worker indices
-	producers [fifo.MaxProducers]bool
+	producers [fifo.MaxProducers]*Thread
+}
+
+// setting is a number of the configuration, under its name in vcl.conf.
+type setting struct {
+	name          string
+	field         func(*Config) *int
+	def, min, max int
+}
+
+var settings = []setting{
+	{"rx-fifo-size", func(c *Config) *int { return &c.RxFifoSize }, 4 << 20, 4 << 10, fifo.MaxSize},
+	{"tx-fifo-size", func(c *Config) *int { return &c.TxFifoSize }, 4 << 20, 4 << 10, fifo.MaxSize},
+	{"event-queue-size", func(c *Config) *int { return &c.EventQueueSize }, 1024, fifo.MinEvents, fifo.MaxEvents},
+	{"segment-size", func(c *Config) *int { return &c.SegmentSize }, 256 << 20, 1 << 20, fifo.MaxSegment},
+	{"max-workers", func(c *Config) *int { return &c.MaxWorkers }, 16, 1, 255},
 }
 
 // withDefaults checks a configuration and fills in what was left zero.
 func (c Config) withDefaults() (Config, error) {
-	for _, f := range []struct {
-		name          string
-		v             *int
-		def, min, max int
-	}{
-		{"rx-fifo-size", &c.RxFifoSize, 4 << 20, 4 << 10, fifo.MaxSize},
-		{"tx-fifo-size", &c.TxFifoSize, 4 << 20, 4 << 10, fifo.MaxSize},
-		{"event-queue-size", &c.EventQueueSize, 1024, fifo.MinEvents, fifo.MaxEvents},
-		{"segment-size", &c.SegmentSize, 256 << 20, 1 << 20, fifo.MaxSegment},
-		{"max-workers", &c.MaxWorkers, 16, 1, 255},
-	} {
-		if *f.v == 0 {
-			*f.v = f.def
+	for _, f := range settings {
+		v := f.field(&c)
+		if *v == 0 {
+			*v = f.def
 		}
-		if *f.v < f.min || *f.v > f.max {
-			return c, fmt.Errorf("%s %d: want %d to %d", f.name, *f.v, f.min, f.max)
+		if *v < f.min || *v > f.max {
+			return c, fmt.Errorf("%s %d: want %d to %d", f.name, *v, f.min, f.max)
 		}
 	}
 	if n := c.EventQueueSize; n&(n-1) != 0 {
 		return c, fmt.Errorf("event-queue-size %d: want a power of two", n)
+	}
+	if c.SessionTimeout == 0 {
+		c.SessionTimeout = 10 * time.Second
+	}
+	if t := c.SessionTimeout; t < time.Millisecond || t > time.Hour {
+		return c, fmt.Errorf("session-timeout %v: want 1ms to 1h", t)
 	}
 	if c.Wait > Park {
 		return c, fmt.Errorf("wait %d: want spin, adaptive or park", c.Wait)
@@ -100,7 +131,14 @@ func New(cfg Config, hooks Hooks) (*App, error) {
 			return nil, err
 		}
 	}
+	a.shared.init(sharedIndex)
 	a.layer.init()
+	if cfg.SessionThread {
+		if err := a.startService(); err != nil {
+			a.Close()
+			return nil, err
+		}
+	}
 	return a, nil
 }
 
@@ -109,6 +147,7 @@ func (a *App) Config() Config { return a.cfg }
 
 // Close gives the application's memory back. No thread may be in a call.
 func (a *App) Close() error {
+	a.stopService()
 	if a.cfg.Segment != nil {
 		return nil
 	}
@@ -117,11 +156,13 @@ func (a *App) Close() error {
 
 // NewWorker registers a worker. ENOMEM: max-workers are registered, or the
 // segment has no room for the queue.
-func (a *App) NewWorker() (*Worker, error) {
+func (a *App) NewWorker() (*Worker, error) { return a.newWorker(nil) }
+
+func (a *App) newWorker(parent *Worker) (*Worker, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range a.cfg.MaxWorkers {
-		if a.inUse[i] {
+		if a.inUse[i] && !a.vacate(a.workers[i].Load()) {
 			continue
 		}
 		// A worker's queue and the generations of its slots outlive it, so
@@ -137,9 +178,41 @@ func (a *App) NewWorker() (*Worker, error) {
 			a.workers[i].Store(w)
 		}
 		a.inUse[i] = true
+		w.parent, w.sibling, w.Owner = parent, nil, nil
+		w.forked.Store(false)
+		w.gone.Store(false)
 		return w, nil
 	}
 	return nil, syscall.ENOMEM
+}
+
+// retire gives a worker's index back, as soon as nobody is inside a wait there.
+func (t *Thread) retire(w *Worker) {
+	a := w.app
+	w.gone.Store(true)
+	t.failCalls(w)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w.orphan()
+	a.vacate(w)
+}
+
+// vacate takes back the index of a worker that is gone, and the numbers of the
+// threads that it had, if none is inside it any more. Those of a dead process
+// leave their waits in their own time, and may find the queue and the waiters
+// of their worker as they were until then. Under mu.
+func (a *App) vacate(w *Worker) bool {
+	if !w.gone.Load() || w.inside.Load() != 0 {
+		return false
+	}
+	for i, t := range a.producers {
+		if t != nil && t.w == w {
+			a.producers[i] = nil
+		}
+	}
+	w.reap()
+	a.inUse[w.index] = false
+	return true
 }
 
 // post sends an event to the session named by to. If it does not fit, the
@@ -147,6 +220,10 @@ func (a *App) NewWorker() (*Worker, error) {
 // they hint at stands in the fifos, so nothing is lost.
 func (t *Thread) post(to Handle, kind Event) {
 	if to == 0 {
+		return
+	}
+	if to.Worker() == sharedIndex {
+		t.postAll(to, kind)
 		return
 	}
 	w := t.w.app.workers[to.Worker()].Load()

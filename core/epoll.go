@@ -139,6 +139,9 @@ func (t *Thread) EpollCtl(set *Session, op int, s *Session, ev *EpollEvent) erro
 	defer set.setAudit.Leave(audit.Exclusive)
 	s.ctlAudit.Enter("session control", audit.Exclusive)
 	defer s.ctlAudit.Leave(audit.Exclusive)
+	if op != EPOLL_CTL_DEL {
+		t.serve(s)
+	}
 	t.enterMQ()
 	defer t.leaveMQ()
 	e := set.epoll
@@ -184,11 +187,12 @@ func (t *Thread) EpollWait(set *Session, evs []EpollEvent, timeout time.Duration
 		return 0, syscall.EINVAL
 	}
 	t.enterMQ()
-	n := t.pollOnce(set, evs, true)
+	n := t.lookAtSet(set, evs, true)
 	waits := n == 0 && timeout != 0
 	if waits {
 		// Inside, or a close could come between.
 		set.refs.Add(1)
+		t.w.inside.Add(1)
 	}
 	t.leaveMQ()
 	if !waits {
@@ -200,18 +204,42 @@ func (t *Thread) EpollWait(set *Session, evs []EpollEvent, timeout time.Duration
 	if hooks.Sleep != nil {
 		hooks.Sleep(t, set)
 	}
-	n = t.awaitSet(set, evs, timeout)
+	n = t.watchFor(&watch{set: set, evs: evs}, timeout)
 	valid := hooks.Woke == nil || hooks.Woke(t, set)
-	closed := set.flags.Load()&fClosing != 0
+	flags := set.flags.Load()
 	t.w.unref(set)
-	if !valid || closed {
+	t.w.inside.Add(-1)
+	switch {
+	case flags&fMoved != 0:
+		return 0, ErrMoved
+	case !valid || flags&fClosing != 0:
 		return 0, syscall.EBADFD
 	}
 	return n, nil
 }
 
-// pollOnce empties the queue and collects what is ready. Worker mq: exclusive.
-func (t *Thread) pollOnce(set *Session, evs []EpollEvent, first bool) int {
+// watch is what a thread looks at that does not wait for one session alone: the
+// members of a set, or the entries of a Poll.
+type watch struct {
+	set *Session // nil: of Poll
+	evs []EpollEvent
+
+	fds  []PollFD
+	held []*Session // of each entry
+}
+
+// look empties the queue and finds what is ready. Worker mq: exclusive.
+func (t *Thread) look(w *watch) int {
+	if w.set != nil {
+		return t.lookAtSet(w.set, w.evs, false)
+	}
+	t.drain()
+	return t.lookAtEach(w.fds)
+}
+
+// lookAtSet empties the queue and collects what is ready of a set; the first
+// look of a call says so. Worker mq: exclusive.
+func (t *Thread) lookAtSet(set *Session, evs []EpollEvent, first bool) int {
 	set.setAudit.Enter("epoll set", audit.Exclusive)
 	defer set.setAudit.Leave(audit.Exclusive)
 	t.drain()
@@ -221,8 +249,36 @@ func (t *Thread) pollOnce(set *Session, evs []EpollEvent, first bool) int {
 	return set.epoll.collect(evs, first)
 }
 
-// awaitSet is the part of a wait on a set that holds nothing.
-func (t *Thread) awaitSet(set *Session, evs []EpollEvent, timeout time.Duration) int {
+// over reports whether the set was closed.
+func (w *watch) over() bool { return w.set != nil && w.set.flags.Load()&fClosing != 0 }
+
+// arm and settle stand before and after the fence of a thread about to sleep;
+// settle reports whether there is news. Worker mq: exclusive.
+func (w *watch) arm() {
+	if w.set != nil {
+		w.set.epoll.arm(func(*Session) bool { return true })
+		return
+	}
+	for i, s := range w.held {
+		s.arm(w.fds[i].Events)
+	}
+}
+
+func (w *watch) settle() bool {
+	if w.set != nil {
+		return w.set.epoll.settle()
+	}
+	for i, s := range w.held {
+		if s.flags.Load()&fClosing != 0 || w.fds[i].found(s) != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// watchFor waits until a look finds something, the set is closed or the time is
+// over. Nothing is held.
+func (t *Thread) watchFor(w *watch, timeout time.Duration) int {
 	deadline := time.Time{}
 	if timeout > 0 {
 		deadline = time.Now().Add(timeout)
@@ -240,9 +296,9 @@ func (t *Thread) awaitSet(set *Session, evs []EpollEvent, timeout time.Duration)
 		if spin != math.MaxInt64 {
 			until = hw.Cycles() + hw.NanosToCycles(spin)
 		}
-		for i := 1; set.flags.Load()&fClosing == 0; i++ {
+		for i := 1; !w.over(); i++ {
 			if t.tryMQ() {
-				n := t.pollOnce(set, evs, false)
+				n := t.look(w)
 				t.leaveMQ()
 				if n > 0 {
 					return n
@@ -250,7 +306,7 @@ func (t *Thread) awaitSet(set *Session, evs []EpollEvent, timeout time.Duration)
 			}
 			// Between looks that shut others out of the queue it stays open for
 			// a while.
-			for range setPauses {
+			for range watchPauses {
 				hw.Pause()
 				if t.Bare {
 					break
@@ -265,10 +321,13 @@ func (t *Thread) awaitSet(set *Session, evs []EpollEvent, timeout time.Duration)
 		}
 	}
 	t.enterMQ()
-	t.join(set)
+	t.join(w.set)
+	for _, s := range w.held {
+		s.polls++
+	}
 	n := 0
 	for {
-		if n = t.pollOnce(set, evs, false); n > 0 || set.flags.Load()&fClosing != 0 {
+		if n = t.look(w); n > 0 || w.over() {
 			break
 		}
 		left := time.Duration(-1)
@@ -277,10 +336,13 @@ func (t *Thread) awaitSet(set *Session, evs []EpollEvent, timeout time.Duration)
 				break
 			}
 		}
-		set.epoll.arm(func(*Session) bool { return true })
-		if t.doze(left, set.epoll.settle) {
+		w.arm()
+		if t.doze(left, w.settle) {
 			continue
 		}
+	}
+	for _, s := range w.held {
+		s.polls--
 	}
 	t.part()
 	t.leaveMQ()
@@ -295,8 +357,8 @@ const (
 	idleMany = 2
 	few      = 16
 
-	// setPauses is what a spinning wait on a set leaves between two looks.
-	setPauses = 16
+	// watchPauses is what a spinning wait leaves between two looks.
+	watchPauses = 16
 )
 
 // collect reports members that are ready.
@@ -348,15 +410,27 @@ func (e *epollSet) arm(which func(*Session) bool) {
 			continue
 		}
 		s.epi.idle = math.MaxInt
-		if st := State(s.state.Load()); st == StateClosed || st == StateListen {
-			continue // every event of such a session is sent
+		s.arm(s.epi.events)
+	}
+}
+
+// arm makes the other side send an event when something that is asked for
+// becomes true. Who arms fences and looks again.
+func (s *Session) arm(events uint32) {
+	if s.flags.Load()&fDgram != 0 {
+		if events&EPOLLIN != 0 {
+			s.dg.event.Store(0)
 		}
-		if s.epi.events&(EPOLLIN|EPOLLRDHUP) != 0 {
-			s.rx.UnsetEvent()
-		}
-		if s.epi.events&EPOLLOUT != 0 && s.level()&EPOLLOUT == 0 {
-			s.tx.WantNotify(s.space(s.tx.Size()))
-		}
+		return // room is always told
+	}
+	if st := State(s.state.Load()); st == StateClosed || st == StateListen {
+		return // every event of such a session is sent
+	}
+	if events&(EPOLLIN|EPOLLRDHUP) != 0 {
+		s.rx.UnsetEvent()
+	}
+	if events&EPOLLOUT != 0 && s.level()&EPOLLOUT == 0 {
+		s.tx.WantNotify(s.space(s.tx.Size()))
 	}
 }
 
@@ -381,6 +455,10 @@ func (e *epollSet) settle() bool {
 
 // level is what is true of a session now, whether asked for or not.
 func (s *Session) level() uint32 {
+	flags := s.flags.Load()
+	if flags&fDgram != 0 {
+		return s.dgramLevel(flags)
+	}
 	// The state says which of the session's fields are there to be read: it is
 	// stored after them.
 	switch State(s.state.Load()) {
@@ -395,7 +473,7 @@ func (s *Session) level() uint32 {
 		}
 		return 0
 	}
-	rx, flags := s.rx.Status(), s.flags.Load()
+	rx := s.rx.Status()
 	if rx&stReset != 0 {
 		return EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLERR | EPOLLHUP
 	}
@@ -429,9 +507,11 @@ func (s *Session) look() look {
 		return look{}
 	}
 	var k look
-	switch State(s.state.Load()) {
-	case StateClosed:
-	case StateListen:
+	switch st := State(s.state.Load()); {
+	case s.flags.Load()&fDgram != 0:
+		k.tail = s.dg.arrived.Load()
+	case st == StateClosed:
+	case st == StateListen:
 		k.tail = s.lsn.pushed.Load()
 	default:
 		k.tail = s.rx.Tail()
@@ -446,6 +526,11 @@ func (s *Session) look() look {
 		// A write found it full since: space is news.
 		s.flags.And(^uint32(fFull))
 		i.last &^= EPOLLOUT
+	}
+	if k.level&EPOLLERR != 0 && s.flags.Load()&fFailed != 0 {
+		// An error that was taken and came again is news.
+		s.flags.And(^uint32(fFailed))
+		i.last &^= EPOLLERR
 	}
 	risen := k.level &^ i.last
 	i.last &= k.level

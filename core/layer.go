@@ -1,17 +1,32 @@
 package core
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 )
 
 // layer is the session layer: it stands where VPP stands, and knows who listens
-// where. It runs in the calling thread and takes no lock: its table is replaced
-// whole by compare-and-swap, and everything else of a connection lies in the
-// connection.
+// where. It runs in the calling thread, or in a thread of its own (see service),
+// and takes no lock: its table is replaced whole by compare-and-swap, and
+// everything else of a connection lies in the connection.
 type layer struct {
-	table atomic.Pointer[map[Endpoint]*listener]
-	port  atomic.Uint32
+	table   atomic.Pointer[listeners]
+	port    atomic.Uint32
+	bound   ports    // of datagrams
+	service *service // nil: it runs in the calling thread
+}
+
+// listeners is the layer's table. It is never changed: a change makes another.
+type listeners map[Endpoint]*appListener
+
+// appListener is an endpoint that somebody listens at, with all who do: workers
+// that share one listener by fork, or that all allow others. It is never
+// changed, but for the turn.
+type appListener struct {
+	at   []*listener    // one a worker
+	turn *atomic.Uint32 // whose is the next connection
 }
 
 const (
@@ -19,7 +34,7 @@ const (
 	nPorts    = 65536 - firstPort
 )
 
-func (y *layer) init() { y.table.Store(&map[Endpoint]*listener{}) }
+func (y *layer) init() { y.table.Store(&listeners{}) }
 
 // ephemeral is an endpoint of addr with a port that was not handed out for the
 // last 32768 times.
@@ -27,46 +42,114 @@ func (y *layer) ephemeral(addr netip.Addr) Endpoint {
 	return netip.AddrPortFrom(addr, uint16(firstPort+y.port.Add(1)%nPorts))
 }
 
-// lookup is who listens at an endpoint, or at its port on any address.
-func (y *layer) lookup(ep Endpoint) *listener {
+// lookup is who listens at an endpoint, or at its port on any address; nil:
+// nobody.
+func (y *layer) lookup(ep Endpoint) *appListener {
 	table := *y.table.Load()
 	if l := table[ep]; l != nil {
 		return l
 	}
-	return table[netip.AddrPortFrom(anyAddr(ep.Addr()), ep.Port())]
+	if l := table[netip.AddrPortFrom(anyAddr(ep.Addr()), ep.Port())]; l != nil {
+		return l
+	}
+	if l := table[netip.AddrPortFrom(netip.IPv6Unspecified(), ep.Port())]; l != nil && !l.at[0].v6only {
+		return l
+	}
+	return nil
 }
 
-// listen enters a listener; false: its endpoint is taken.
+// offer queues a connection with one of those who listen at an endpoint: they
+// get them in turn, and one whose queue is full is passed over. nil: refused.
+func (y *layer) offer(ep Endpoint, c *conn) *listener {
+	for {
+		a := y.lookup(ep)
+		if a == nil {
+			return nil
+		}
+		first := a.turn.Add(1) - 1
+		for i := range uint32(len(a.at)) {
+			if l := a.at[(first+i)%uint32(len(a.at))]; l.push(c, false) {
+				return l
+			}
+		}
+		// Those that were full stay where they are; one that closed meanwhile
+		// may have left its place to another.
+		if y.lookup(ep) == a {
+			return nil
+		}
+	}
+}
+
+// listen enters a listener; false: its endpoint is taken by one that does not
+// share it.
 func (y *layer) listen(l *listener) bool {
-	return y.update(func(table map[Endpoint]*listener) bool {
-		for ep := range table {
-			same := ep.Addr() == l.ep.Addr() ||
-				anyAddr(ep.Addr()) == anyAddr(l.ep.Addr()) && (ep.Addr().IsUnspecified() || l.ep.Addr().IsUnspecified())
-			if ep.Port() == l.ep.Port() && same {
+	return y.update(func(table listeners) bool {
+		for ep, a := range table {
+			if ep.Port() == l.ep.Port() && !a.admits(l) {
 				return false
 			}
 		}
-		table[l.ep] = l
+		table.enter(l)
 		return true
 	})
 }
 
+// admits reports whether l may listen beside those of a, which have its port.
+func (a *appListener) admits(l *listener) bool {
+	for _, o := range a.at {
+		if overlap(o.ep.Addr(), o.v6only, l.ep.Addr(), l.v6only) && !(o.reuse && l.reuse) {
+			return false
+		}
+	}
+	return true
+}
+
+// enter adds a listener to those at its endpoint.
+func (table listeners) enter(l *listener) {
+	a := table[l.ep]
+	if a == nil {
+		a = &appListener{turn: new(atomic.Uint32)}
+	}
+	table[l.ep] = &appListener{at: append(slices.Clip(a.at), l), turn: a.turn}
+}
+
+// join enters a listener at an endpoint that its session has already.
+func (y *layer) join(l *listener) {
+	y.update(func(table listeners) bool { table.enter(l); return true })
+}
+
+// overlap reports whether two local addresses stand for a common one. The
+// unspecified address stands for all of its family, that of IPv6 for those of
+// IPv4 too, unless it is for IPv6 only.
+func overlap(a netip.Addr, aV6only bool, b netip.Addr, bV6only bool) bool {
+	covers := func(any netip.Addr, v6only bool, x netip.Addr) bool {
+		return any.IsUnspecified() && (any.Is4() == x.Is4() || any.Is6() && !v6only)
+	}
+	return a == b || covers(a, aV6only, b) || covers(b, bV6only, a)
+}
+
 // unlisten takes a listener out.
 func (y *layer) unlisten(l *listener) {
-	y.update(func(table map[Endpoint]*listener) bool {
-		delete(table, l.ep)
+	y.update(func(table listeners) bool {
+		a := table[l.ep]
+		if a == nil || !slices.Contains(a.at, l) {
+			return false
+		}
+		if len(a.at) == 1 {
+			delete(table, l.ep)
+			return true
+		}
+		rest := slices.DeleteFunc(slices.Clone(a.at), func(o *listener) bool { return o == l })
+		table[l.ep] = &appListener{at: rest, turn: a.turn}
 		return true
 	})
 }
 
 // update replaces the table by a changed copy; change may be called again.
-func (y *layer) update(change func(map[Endpoint]*listener) bool) bool {
+func (y *layer) update(change func(listeners) bool) bool {
 	for {
 		old := y.table.Load()
-		table := make(map[Endpoint]*listener, len(*old)+1)
-		for k, v := range *old {
-			table[k] = v
-		}
+		table := maps.Clone(*old)
 		if !change(table) {
 			return false
 		}
@@ -76,12 +159,15 @@ func (y *layer) update(change func(map[Endpoint]*listener) bool) bool {
 	}
 }
 
-// listener is an endpoint's queue of connections that wait to be accepted.
-// Connectors push from any thread; whoever has the session control of the
-// listening session takes.
+// listener is one worker's queue of connections that wait to be accepted at an
+// endpoint. Connectors push from any thread; whoever has the session control of
+// the listening session takes.
 type listener struct {
 	ep      Endpoint
-	target  Handle // the listening session
+	v6only  bool
+	reuse   bool          // others that say so too may listen at ep
+	target  Handle        // the listening session
+	rx, tx  atomic.Uint32 // sizes of the fifos it brings to a connection
 	backlog atomic.Int32
 	n       atomic.Int32         // waiting, or about to
 	pushed  atomic.Uint32        // connections ever, to tell a new one from an old
@@ -94,18 +180,20 @@ const maxBacklog = 4096
 
 func (l *listener) setBacklog(n int) { l.backlog.Store(int32(min(max(n, 1), maxBacklog))) }
 
-// listenerClosed ends the stack of a listener that was closed.
+// listenerClosed ends the stack of a listener that was closed, or does not serve.
 var listenerClosed = new(conn)
 
-// push queues a connection; false: the backlog is full or the listener closed.
-func (l *listener) push(c *conn) bool {
-	if l.n.Add(1) > l.backlog.Load() {
+// push queues a connection; false: the backlog is full, which force passes
+// over, or the listener closed.
+func (l *listener) push(c *conn, force bool) bool {
+	if l.n.Add(1) > l.backlog.Load() && !force {
 		l.n.Add(-1)
 		return false
 	}
 	for {
 		old := l.stack.Load()
 		if old == listenerClosed {
+			l.n.Add(-1)
 			return false
 		}
 		c.next = old
@@ -141,17 +229,30 @@ func reversed(stack *conn) (list *conn) {
 	return list
 }
 
-// close ends the queue and returns what waited in it, linked.
+// close ends the queue and returns what waited in it, oldest first, linked.
 func (l *listener) close() *conn {
+	if l.stack.Load() == listenerClosed {
+		return nil
+	}
 	list := reversed(l.stack.Swap(listenerClosed))
-	for c := l.oldest.Swap(nil); c != nil; {
-		next := c.next
-		c.next = list
-		list = c
-		c = next
+	if first := l.oldest.Swap(nil); first != nil {
+		last := first
+		for last.next != nil {
+			last = last.next
+		}
+		last.next, list = list, first
+	}
+	for c := list; c != nil; c = c.next {
+		l.n.Add(-1)
 	}
 	return list
 }
+
+// serves reports whether connections are queued here.
+func (l *listener) serves() bool { return l.stack.Load() != listenerClosed }
+
+// reopen undoes close.
+func (l *listener) reopen() { l.stack.Store(nil) }
 
 // unpop puts back what pop took.
 func (l *listener) unpop(c *conn) {

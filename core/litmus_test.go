@@ -25,7 +25,7 @@ func TestLitmusPool(t *testing.T) {
 		var got [litmus.Cells]found
 		full := func() *Pool[thing] {
 			p := NewPool[thing](1)
-			for range firstPage {
+			for range pageSlots {
 				p.Alloc()
 			}
 			return p
@@ -33,7 +33,7 @@ func TestLitmusPool(t *testing.T) {
 		for c := range pools {
 			pools[c] = full()
 		}
-		const next = 1<<32 | 1<<indexBits | firstPage // the handle that Alloc gives
+		const next = 1<<32 | 1<<indexBits | pageSlots // the handle that Alloc gives
 		return litmus.Test{
 			Outcomes: []string{"a handle without its value", "nothing", "both"},
 			Threads: []func(int){
@@ -94,7 +94,7 @@ func TestLitmusListener(t *testing.T) {
 					if !weak {
 						x.ends = ends
 					}
-					ls[c].push(x)
+					ls[c].push(x, false)
 					if weak {
 						x.ends = ends
 					}
@@ -141,7 +141,7 @@ func TestLitmusListenerClose(t *testing.T) {
 		Threads: []func(int){
 			func(c int) {
 				left[c].v = 0
-				if !ls[c].push(new(conn)) {
+				if !ls[c].push(new(conn), false) {
 					left[c].v = 1
 				}
 			},
@@ -400,7 +400,7 @@ func TestLitmusDoze(t *testing.T) {
 					th.enterMQ()
 					th.join(a)
 					a.rx.UnsetEvent()
-					if doze(th, func() bool { return a.ready(waitRead, 1) }) {
+					if doze(th, func() bool { return th.ready(a, waitRead, 1) }) {
 						seen[c].v = 2
 					}
 					th.part()
@@ -456,7 +456,7 @@ func TestLitmusTable(t *testing.T) {
 				for range looks {
 					if l := ys[c].lookup(ep); l != nil {
 						got[c].v = 0
-						if l.target == 7 {
+						if l.at[0].target == 7 {
 							got[c].v = 2
 						}
 						return
@@ -469,7 +469,7 @@ func TestLitmusTable(t *testing.T) {
 			if l == nil {
 				return 0
 			}
-			ys[c].unlisten(l)
+			ys[c].unlisten(l.at[0])
 			return got[c].v
 		},
 	})

@@ -10,10 +10,9 @@ const (
 	// MaxIndex is the highest index of a pool.
 	MaxIndex = indexMask
 
-	// firstPage is the number of slots in the first page; each further one has
-	// twice as many as the one before, so a slot is found without a directory
-	// that would have to grow. It also biases the index, see find.
-	firstPage = 64
+	// pageSlots is the number of slots in a page.
+	pageBits  = 10
+	pageSlots = 1 << pageBits
 
 	// notLive is the handle of a slot that is not to be found. No handle is
 	// equal to it: that slot is never allocated.
@@ -24,11 +23,15 @@ const (
 // as the pool grows, and each use of it has a generation of its own, so Get
 // needs no exclusion and finds what the handle named or nothing.
 //
+// A use has a name, which Get finds it by, and a key, which Key does. They are
+// the same number, but for uses that a mirror has from another pool: those keep
+// the name that they have there, and have a key of this pool's own.
+//
 // Alloc, Publish, Invalidate and Free are for one thread at a time. A use goes
 // through them in that order; Get finds it between Publish and Invalidate.
 type Pool[T any] struct {
-	pages  [33]atomic.Pointer[slot[T]] // the first slot of each, by pageOf
-	absent slot[T]                     // stands for all that were never made
+	pages  [1 << (indexBits - pageBits)]atomic.Pointer[[pageSlots]slot[T]]
+	absent slot[T] // stands for all that were never made
 	worker uint32
 	n      uint32 // slots that were ever used
 	free   uint32 // index+1 of the slot freed last, 0: none
@@ -38,10 +41,11 @@ type Pool[T any] struct {
 
 // slot is one entry of a pool.
 type slot[T any] struct {
-	handle atomic.Uint64 // notLive, or 0 if never used: not to be found
-	gen    uint32        // of the next use
+	handle atomic.Uint64 // the name; notLive, or 0 if never used: not to be found
+	gen    uint32        // of the use
 	next   uint32        // in the free list, index+1
 	v      T
+	key    atomic.Uint64 // 0: not to be found
 }
 
 // NewPool makes an empty pool whose handles carry the worker index.
@@ -59,6 +63,14 @@ func (p *Pool[T]) init(worker uint32) {
 // Get is the value of a live handle, else nil.
 func (p *Pool[T]) Get(h uint64) *T {
 	if s := p.find(h); s.handle.Load() == h {
+		return &s.v
+	}
+	return nil
+}
+
+// Key is the value of the live use with that key, else nil.
+func (p *Pool[T]) Key(k uint64) *T {
+	if s := p.find(k); k != 0 && s.key.Load() == k {
 		return &s.v
 	}
 	return nil
@@ -82,29 +94,84 @@ func (p *Pool[T]) Alloc() (uint64, *T) {
 		return 0, nil
 	}
 	s := p.find(uint64(index))
-	if s.gen++; s.gen == 0 {
-		s.gen = 1
-	}
+	s.gen = after(s.gen)
 	p.used++
-	return uint64(s.gen)<<32 | uint64(p.worker)<<indexBits | uint64(index), &s.v
+	return p.handle(s.gen, index), &s.v
+}
+
+// after is the generation that follows.
+func after(gen uint32) uint32 { return max(gen+1, 1) }
+
+func (p *Pool[T]) handle(gen, index uint32) uint64 {
+	return uint64(gen)<<32 | uint64(p.worker)<<indexBits | uint64(index)
+}
+
+// mirror makes the pool, in which nothing is allocated, an image of another:
+// what is live there is live here, at the same index and under the same name,
+// with a value that fill makes. The generations go on above those of both, so
+// that no handle that was ever stale here or there is given out again. For one
+// thread at a time in both pools.
+func (p *Pool[T]) mirror(of *Pool[T], fill func(key uint64, from, to *T)) {
+	p.free = 0
+	p.n = max(p.n, of.n)
+	for index := range p.n {
+		if p.find(uint64(index)) == &p.absent {
+			p.page(index)
+		}
+	}
+	for index := p.n; index > 0; {
+		index--
+		s, o := p.find(uint64(index)), of.find(uint64(index))
+		s.gen = after(max(s.gen, o.gen))
+		name := o.handle.Load()
+		if name == 0 || name == notLive {
+			s.next = p.free
+			p.free = index + 1
+			continue
+		}
+		key := p.handle(s.gen, index)
+		fill(key, &o.v, &s.v)
+		p.used++
+		s.key.Store(key)
+		s.handle.Store(name)
+	}
 }
 
 // page makes the page of an index. The first one always is there, and its first
 // slot never has the handle 0; so 0, which is what absent has, finds nothing.
 func (p *Pool[T]) page(index uint32) {
-	k := pageOf(index)
-	page := make([]slot[T], 1<<(k-1))
+	page := new([pageSlots]slot[T])
 	page[0].handle.Store(notLive)
-	p.pages[k].Store(&page[0])
+	p.pages[index>>pageBits].Store(page)
+}
+
+// find is the slot with the index of a handle, absent if its page was never
+// made. It is short enough to be inlined with what surrounds it: a call would
+// store the caller's arguments, and took 1.5 ns of a Read.
+func (p *Pool[T]) find(h uint64) *slot[T] {
+	i := uint32(h) & indexMask
+	if page := p.pages[i>>pageBits].Load(); page != nil {
+		return &page[i%pageSlots]
+	}
+	return &p.absent
 }
 
 // Publish makes an allocated handle findable.
-func (p *Pool[T]) Publish(h uint64) { p.find(h).handle.Store(h) }
+func (p *Pool[T]) Publish(h uint64) {
+	s := p.find(h)
+	s.key.Store(h)
+	s.handle.Store(h)
+}
 
-// Invalidate makes the handle stale for ever. The slot stays as it is.
-func (p *Pool[T]) Invalidate(h uint64) { p.find(h).handle.Store(notLive) }
+// Invalidate makes the name and the key of a use, of which h is either, stale
+// for ever. The slot stays as it is.
+func (p *Pool[T]) Invalidate(h uint64) {
+	s := p.find(h)
+	s.handle.Store(notLive)
+	s.key.Store(0)
+}
 
-// Free gives the slot of an invalidated handle to its next user.
+// Free gives the slot of an invalidated use to its next user.
 func (p *Pool[T]) Free(h uint64) {
 	index := uint32(h) & indexMask
 	p.find(uint64(index)).next = p.free
@@ -112,7 +179,7 @@ func (p *Pool[T]) Free(h uint64) {
 	p.used--
 }
 
-// Live is the handle that the slot with this index is found by, or 0.
+// Live is the name that the slot with this index is found by, or 0.
 func (p *Pool[T]) Live(index uint32) uint64 {
 	if h := p.find(uint64(index)).handle.Load(); h != notLive {
 		return h
@@ -120,7 +187,7 @@ func (p *Pool[T]) Live(index uint32) uint64 {
 	return 0
 }
 
-// Each calls f for what is live, some of it perhaps no more when f looks. It
+// Each calls f with the name of what is live, some of it perhaps no more when f looks. It
 // needs no exclusion.
 func (p *Pool[T]) Each(f func(h uint64, v *T)) {
 	for index := uint32(0); ; index++ {

@@ -241,3 +241,67 @@ func TestPoolConcurrentGet(t *testing.T) {
 		}
 	}
 }
+
+// A mirror has what the other pool has, at the same indices under the same
+// names, with keys of its own; and gives out no number, as name or key, that was
+// ever one there or here.
+func TestPoolMirror(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	pools := make([]*Pool[thing], 4)
+	ever := make([]map[uint64]bool, len(pools)) // names and keys that a pool's process has seen
+	for i := range pools {
+		pools[i], ever[i] = NewPool[thing](uint32(i)), map[uint64]bool{}
+	}
+	churn := func(i int) {
+		for range rng.IntN(200) {
+			if h := pools[i].Live(uint32(rng.IntN(100))); h != 0 && rng.IntN(3) > 0 {
+				drop(pools[i], h)
+				continue
+			}
+			h := put(t, pools[i])
+			if ever[i][h] {
+				t.Fatalf("%#x is given out again by pool %d", h, i)
+			}
+			ever[i][h] = true
+		}
+	}
+	churn(0)
+	for round := range 100 {
+		from, to := round%len(pools), (round+1+rng.IntN(len(pools)-1))%len(pools)
+		o, p := pools[from], pools[to]
+		// The worker before has ended, as that of a process that exits.
+		p.Each(func(h uint64, _ *thing) { drop(p, h) })
+		ever[to] = map[uint64]bool{}
+		for h := range ever[from] {
+			ever[to][h] = true
+		}
+		p.mirror(o, func(key uint64, a, b *thing) {
+			if ever[to][key] {
+				t.Fatalf("key %#x was given out before", key)
+			}
+			ever[to][key] = true
+			b.handle = key
+		})
+		if p.Used() != o.Used()-zombies(o) {
+			t.Fatalf("%d in the mirror, want %d", p.Used(), o.Used())
+		}
+		o.Each(func(name uint64, _ *thing) {
+			v := p.Get(name)
+			if v == nil || p.Key(v.handle) != v || p.Live(uint32(name)&indexMask) != name || uint32(v.handle)>>indexBits != uint32(to) {
+				t.Fatalf("%#x leads to %+v in the mirror", name, v)
+			}
+			if v.handle != name && p.Get(v.handle) != nil {
+				t.Fatalf("the key %#x is a name", v.handle)
+			}
+		})
+		churn(to)
+		churn(from)
+	}
+}
+
+// zombies is the number of slots that are allocated and not found.
+func zombies(p *Pool[thing]) int {
+	live := 0
+	p.Each(func(uint64, *thing) { live++ })
+	return p.Used() - live
+}

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"sync/atomic"
 	"syscall"
@@ -26,9 +25,11 @@ const (
 	StateVPPClosing
 	// StateDisconnect: reset.
 	StateDisconnect
+	// StateUpdated: the session layer has not answered its connect yet.
+	StateUpdated
 )
 
-var stateNames = [...]string{"CLOSED", "LISTEN", "READY", "VPP_CLOSING", "DISCONNECT"}
+var stateNames = [...]string{"CLOSED", "LISTEN", "READY", "VPP_CLOSING", "DISCONNECT", "UPDATED"}
 
 func (s State) String() string { return stateNames[s] }
 
@@ -43,6 +44,9 @@ const (
 	fMember   // in a set
 	fEpollOut // in a set that wants to be told of space
 	fFull     // a write found no space since the set last looked
+	fDgram    // UDP
+	fPolled   // was in a Poll that slept
+	fFailed   // an error was noted since the set last looked
 )
 
 // Bits of a fifo's status. They stand in the fifo, not in the session, so that
@@ -75,11 +79,16 @@ type Session struct {
 	conn   *conn
 	side   int
 	lsn    *listener
+	sh     *shared  // what it has in common with those that share it by fork
+	dial   *request // the connect under way
+	dg     *dgram   // of datagrams, from Create on
 	local  Endpoint
 	remote Endpoint
+	opt    options
 
 	epi   epollItem // as a member of a set
 	epoll *epollSet // as a set
+	polls int       // entries of sleeping Polls; under the queue's exclusion
 
 	// Owner is the strategy's own session; the strategy sets it while nobody
 	// else can have the session.
@@ -93,7 +102,8 @@ type conn struct {
 	refs atomic.Int32
 	// fifos[0] carries from the connector to the acceptor, fifos[1] back.
 	fifos [2]fifo.Fifo
-	// target[i] is the session that news for side i go to; 0: not accepted yet.
+	// target[i] is the session that news for side i go to, or the shared data of
+	// those they go to; 0: not accepted yet, or being handed over.
 	target [2]atomic.Uint64
 	ends   [2]Endpoint
 	next   *conn // in a listener's queue
@@ -110,7 +120,13 @@ func (c *conn) unref() {
 func (s *Session) Handle() Handle { return s.handle }
 
 // State is the session's state.
-func (s *Session) State() State { s.sync(); return State(s.state.Load()) }
+func (s *Session) State() State {
+	s.sync()
+	if s.flags.Load()&fDialing != 0 {
+		return StateUpdated
+	}
+	return State(s.state.Load())
+}
 
 // IsEpoll reports whether the session is an epoll set.
 func (s *Session) IsEpoll() bool { return s.epoll != nil }
@@ -118,7 +134,7 @@ func (s *Session) IsEpoll() bool { return s.epoll != nil }
 // sync takes over what the other side wrote in the fifos. Any thread.
 func (s *Session) sync() {
 	st := State(s.state.Load())
-	if st != StateReady && st != StateVPPClosing {
+	if st != StateReady && st != StateVPPClosing || s.proto != TCP {
 		return
 	}
 	switch status := s.rx.Status(); {
@@ -129,7 +145,8 @@ func (s *Session) sync() {
 	}
 }
 
-// open returns the error of an operation that wants a connection.
+// open returns the error of an operation that wants a connection, or an
+// endpoint for datagrams.
 func (s *Session) open() error {
 	s.sync()
 	switch State(s.state.Load()) {
@@ -137,6 +154,10 @@ func (s *Session) open() error {
 		return nil
 	case StateDisconnect:
 		return syscall.ECONNRESET
+	case StateListen:
+		if s.dg != nil {
+			return nil
+		}
 	}
 	if s.epoll != nil {
 		return syscall.EBADFD
@@ -162,6 +183,11 @@ func (t *Thread) alloc(p Proto, nonblocking bool) (*Session, error) {
 	if nonblocking {
 		flags = fNonblock
 	}
+	s.opt = w.app.options()
+	if p == UDP {
+		flags |= fDgram
+		s.dg = newDgram(s)
+	}
 	s.flags.Store(flags)
 	w.sessions.Publish(h)
 	return s, nil
@@ -172,7 +198,11 @@ func (s *Session) release() {
 	if s.conn != nil {
 		s.conn.unref()
 	}
-	s.conn, s.lsn, s.epoll = nil, nil, nil
+	if s.dg != nil {
+		s.dg.unref()
+	}
+	s.conn, s.lsn, s.dg, s.epoll = nil, nil, nil, nil
+	s.forget()
 	s.rx, s.tx = fifo.Fifo{}, fifo.Fifo{}
 	s.local, s.remote = Endpoint{}, Endpoint{}
 	s.epi = epollItem{}
@@ -182,137 +212,124 @@ func (s *Session) release() {
 // Create makes a CLOSED session. EAFNOSUPPORT: unknown protocol. ENOMEM: the
 // pool is full. Session pool: exclusive.
 func (t *Thread) Create(p Proto, nonblocking bool) (*Session, error) {
-	switch p {
-	case TCP:
-		return t.alloc(p, nonblocking)
-	case UDP:
-		return nil, syscall.ENOTSUP
+	if p != TCP && p != UDP {
+		return nil, syscall.EAFNOSUPPORT
 	}
-	return nil, syscall.EAFNOSUPPORT
+	return t.alloc(p, nonblocking)
 }
 
-// Bind gives the session its local endpoint; port 0 takes a free one. EINVAL:
-// no address, or already bound. EBADFD: an epoll set. Session control:
-// exclusive.
+// Bind gives the session its local endpoint; port 0 takes a free one. A session
+// of datagrams hears from there at once. EINVAL: no address, or already bound.
+// EADDRINUSE: datagrams of another go there; a stream finds out when it listens.
+// EBADFD: an epoll set. Session control: exclusive.
 func (t *Thread) Bind(s *Session, ep Endpoint) error {
 	s.ctlAudit.Enter("session control", audit.Exclusive)
 	defer s.ctlAudit.Leave(audit.Exclusive)
 	if s.epoll != nil {
 		return syscall.EBADFD
 	}
+	ep = unmap(ep)
 	if !ep.Addr().IsValid() || s.local.IsValid() || State(s.state.Load()) != StateClosed {
 		return syscall.EINVAL
+	}
+	if s.dg != nil {
+		return t.bindDgram(s, ep)
 	}
 	if ep.Port() == 0 {
 		ep = t.w.app.layer.ephemeral(ep.Addr())
 	}
 	s.local = ep
+	s.spread()
 	return nil
 }
 
 // Listen makes a bound session accept, with up to backlog connections that
-// wait; on a listener it sets the backlog anew. EINVAL: not bound, or
-// connected. EADDRINUSE: another listener has the endpoint. EBADFD: an epoll
-// set. Session control: exclusive.
+// wait; on a listener it sets the backlog anew. On a bound session of datagrams
+// it changes nothing. EINVAL: not bound, or connected. EADDRINUSE: another
+// listener has the endpoint. EBADFD: an epoll set. Session control: exclusive.
 func (t *Thread) Listen(s *Session, backlog int) error {
+	defer t.done()
 	s.ctlAudit.Enter("session control", audit.Exclusive)
-	defer s.ctlAudit.Leave(audit.Exclusive)
+	defer t.leaveControl(s)
 	switch {
 	case s.epoll != nil:
 		return syscall.EBADFD
 	case s.lsn != nil:
 		s.lsn.setBacklog(backlog)
+		s.spread()
 		return nil
-	case State(s.state.Load()) != StateClosed || !s.local.IsValid():
+	case s.dg != nil && State(s.state.Load()) == StateListen:
+		return nil
+	case State(s.state.Load()) != StateClosed || !s.local.IsValid() || s.flags.Load()&fDialing != 0:
 		return syscall.EINVAL
 	}
-	l := &listener{ep: s.local, target: s.handle}
+	l := &listener{ep: s.local, target: s.handle, v6only: s.opt.is(optV6only), reuse: s.opt.is(optReuseport)}
 	l.setBacklog(backlog)
-	if !t.w.app.layer.listen(l) {
-		return syscall.EADDRINUSE
+	l.setFifos(s.opt)
+	if err := t.bindListener(s, l); err != nil || s.lsn != nil {
+		return err
 	}
 	s.lsn = l
 	s.state.Store(uint32(StateListen))
+	s.spread()
 	return nil
 }
 
-// Connect connects to a listener. The session layer runs in the calling thread,
-// so the answer is there at once; a non-blocking connect gives it as an event
-// all the same, after EINPROGRESS. READY: nil. EINVAL: the session listens, or
-// no address. ECONNREFUSED: nobody listens, or its backlog is full. ENOMEM: no
-// room for fifos. EBADFD: an epoll set. Session control: exclusive.
+// Connect connects to a listener. Where the session layer runs in the calling
+// thread the answer is there at once; a non-blocking connect gives it as an
+// event all the same, after EINPROGRESS. READY: nil. EINVAL: the session
+// listens, or no address. EAFNOSUPPORT: the session is bound to one that cannot
+// reach it. EALREADY: connecting already. ECONNREFUSED: nobody listens, or its
+// backlog is full. ETIMEDOUT: the session layer did not answer within the
+// session timeout. ENOMEM: no room for fifos. EBADFD: an epoll set.
+//
+// A session of datagrams hears from its peer alone from then on, and sends to
+// it; whether anybody is there does not matter, and it may be connected anew.
+// Session control: exclusive.
 func (t *Thread) Connect(s *Session, ep Endpoint) error {
+	defer t.done()
 	s.ctlAudit.Enter("session control", audit.Exclusive)
-	defer s.ctlAudit.Leave(audit.Exclusive)
+	defer t.leaveControl(s)
 	if s.epoll != nil {
 		return syscall.EBADFD
 	}
-	s.sync()
-	switch State(s.state.Load()) {
-	case StateReady, StateVPPClosing:
-		return nil
-	case StateListen:
-		return syscall.EINVAL
-	case StateDisconnect:
-		return syscall.ECONNRESET
+	if s.dg == nil {
+		s.sync()
+		switch State(s.state.Load()) {
+		case StateReady, StateVPPClosing:
+			return nil
+		case StateListen:
+			return syscall.EINVAL
+		case StateDisconnect:
+			return syscall.ECONNRESET
+		}
 	}
+	ep = destination(ep)
 	if !ep.Addr().IsValid() || ep.Port() == 0 {
 		return syscall.EINVAL
 	}
-	err := t.connect(s, ep)
-	if s.flags.Load()&fNonblock == 0 {
-		if s.flags.Load()&fMember != 0 {
-			t.post(s.handle, EventConnected)
-		}
-		return err
+	if s.flags.Load()&fDialing != 0 {
+		return syscall.EALREADY
 	}
-	if err != nil {
-		s.err.Store(uint32(err.(syscall.Errno)))
+	if !s.reaches(ep) {
+		return syscall.EAFNOSUPPORT
 	}
-	t.post(s.handle, EventConnected)
-	return syscall.EINPROGRESS
-}
-
-// connect makes the connection and queues it at a listener.
-func (t *Thread) connect(s *Session, ep Endpoint) error {
-	a := t.w.app
-	l := a.layer.lookup(ep)
-	if l == nil {
-		return syscall.ECONNREFUSED
+	if s.dg != nil {
+		return t.connectOver(s, t.connectDgram(s, ep))
 	}
-	c := &conn{}
-	size := max(a.cfg.RxFifoSize, a.cfg.TxFifoSize)
-	for i := range c.fifos {
-		f, err := fifo.New(a.seg, size, a.order)
-		if err != nil {
-			if i == 1 {
-				c.fifos[0].Free()
-			}
-			return syscall.ENOMEM
-		}
-		c.fifos[i] = f
-	}
-	if !s.local.IsValid() {
-		s.local = a.layer.ephemeral(ep.Addr())
-	}
-	c.refs.Store(2)
-	c.ends = [2]Endpoint{s.local, ep}
-	c.target[0].Store(uint64(s.handle))
-	if !l.push(c) {
-		c.unref()
-		c.unref()
-		return syscall.ECONNREFUSED
-	}
-	s.attach(c, 0)
-	t.post(l.target, EventAccepted)
-	return nil
+	return t.connect(s, ep)
 }
 
 // attach makes s the given side of a connection.
 func (s *Session) attach(c *conn, side int) {
+	s.local, s.remote = c.ends[side], c.ends[1-side]
+	s.connected(c, side)
+}
+
+// connected is attach of a session that has its endpoints already.
+func (s *Session) connected(c *conn, side int) {
 	s.conn, s.side = c, side
 	s.tx, s.rx = c.fifos[side], c.fifos[1-side]
-	s.local, s.remote = c.ends[side], c.ends[1-side]
 	s.state.Store(uint32(StateReady))
 	s.flags.Or(fRead | fWrite)
 }
@@ -322,9 +339,9 @@ func (s *Session) peer() Handle { return Handle(s.conn.target[1-s.side].Load()) 
 
 // Accept takes the oldest connection that waits on a listener, in whatever
 // state it is by now. flags may hold O_NONBLOCK, for the new session. EBADFD:
-// not a listener. EAGAIN: none, and non-blocking. ENOMEM: the pool is full; the
-// connection goes on waiting. ENOTCONN: closed meanwhile. The listener's
-// session control: exclusive. Session pool: exclusive.
+// not a listener. EOPNOTSUPP: of datagrams. EAGAIN: none, and non-blocking.
+// ENOMEM: the pool is full; the connection goes on waiting. ENOTCONN: closed
+// meanwhile. The listener's session control: exclusive. Session pool: exclusive.
 func (t *Thread) Accept(l *Session, flags int) (*Session, error) {
 	defer t.done()
 	for {
@@ -344,6 +361,10 @@ func (t *Thread) tryAccept(l *Session, flags int) (*Session, error) {
 	if State(l.state.Load()) != StateListen {
 		return nil, syscall.EBADFD
 	}
+	if l.dg != nil {
+		return nil, syscall.EOPNOTSUPP
+	}
+	t.serve(l)
 	c := l.lsn.pop()
 	if c == nil {
 		return nil, syscall.EAGAIN
@@ -355,13 +376,14 @@ func (t *Thread) tryAccept(l *Session, flags int) (*Session, error) {
 		t.post(l.handle, EventAccepted)
 		return nil, err
 	}
+	s.opt = l.opt
 	s.attach(c, 1)
 	c.target[1].Store(uint64(s.handle))
 	return s, nil
 }
 
 // Remote and Local are the session's endpoints; the zero Endpoint where there
-// is none. Session control: shared.
+// is none. Session control: exclusive, since sending a datagram may bind.
 func (s *Session) Remote() Endpoint { return s.remote }
 
 // Local is the session's own endpoint.
@@ -388,18 +410,23 @@ func (t *Thread) Shutdown(s *Session, how int) error {
 	if how != syscall.SHUT_RD {
 		s.flags.And(^uint32(fWrite))
 		s.flags.Or(fWrShut)
-		s.tx.OrStatus(stEnd)
-		t.post(s.peer(), EventDisconnected)
+		if s.conn != nil {
+			s.tx.OrStatus(stEnd)
+			t.post(s.peer(), EventDisconnected)
+		}
 	}
-	// Other threads of this worker may wait for what will not come.
-	t.post(s.handle, EventShutdown)
+	s.spread()
+	// Others may wait for what will not come.
+	t.post(s.self(), EventShutdown)
 	return nil
 }
 
 // Close closes a session or an epoll set. Its handle is stale from then on, and
 // threads that wait on it leave with ENOTCONN, on a set with EBADFD. What was
 // written is delivered before the peer sees the end; with unread data the peer
-// is reset. All of the session, and the session pool: exclusive.
+// is reset. Of several workers that share a session the last one that closes it
+// does that; the others leave it to the rest. All of the session, and the
+// session pool: exclusive.
 func (t *Thread) Close(s *Session) error {
 	w := t.w
 	s.ctlAudit.Enter("session control", audit.Exclusive)
@@ -421,15 +448,12 @@ func (t *Thread) Close(s *Session) error {
 	t.wake(s)
 	t.leaveMQ()
 
+	t.hangUp(s)
+	last := t.unshare(s)
 	switch {
 	case s.lsn != nil:
-		w.app.layer.unlisten(s.lsn)
-		for c := s.lsn.close(); c != nil; {
-			next := c.next
-			t.refuse(c)
-			c = next
-		}
-	case s.conn != nil:
+		t.unlisten(s, last)
+	case s.conn != nil && last:
 		s.sync()
 		if State(s.state.Load()) == StateDisconnect {
 			break
@@ -443,6 +467,8 @@ func (t *Thread) Close(s *Session) error {
 		s.rx.OrStatus(stGone)
 		s.tx.OrStatus(stEnd)
 		t.post(s.peer(), EventDisconnected)
+	case s.dg != nil && last:
+		t.closeDgram(s.dg)
 	}
 	s.rxAudit.Leave(audit.Exclusive)
 	s.txAudit.Leave(audit.Exclusive)
@@ -461,62 +487,31 @@ func (t *Thread) refuse(c *conn) {
 	c.unref()
 }
 
-// Attr reads or writes an attribute, a 32-bit number in the machine's order, in
-// buf, and returns its length. EINVAL: unknown, or the buffer is not 4 bytes.
-// EBADFD: an epoll set. Session control: exclusive.
-func (t *Thread) Attr(s *Session, a Attr, buf []byte) (int, error) {
-	s.ctlAudit.Enter("session control", audit.Exclusive)
-	defer s.ctlAudit.Leave(audit.Exclusive)
-	if s.epoll != nil {
-		return 0, syscall.EBADFD
-	}
-	if len(buf) != 4 {
-		return 0, syscall.EINVAL
-	}
-	var v uint32
-	switch a {
-	case GetNread:
-		switch err := s.open(); {
-		case s.lsn != nil:
-			v = uint32(s.lsn.length())
-		case err != nil:
-			return 0, err
-		default:
-			v = uint32(s.rx.MaxDequeue())
-		}
-	case GetNwrite:
-		if err := s.open(); err != nil {
-			return 0, err
-		}
-		v = uint32(s.tx.MaxEnqueue())
-	case GetFlags:
-		if s.flags.Load()&fNonblock != 0 {
-			v = syscall.O_NONBLOCK
-		}
-	case SetFlags:
-		if binary.NativeEndian.Uint32(buf)&syscall.O_NONBLOCK != 0 {
-			s.flags.Or(fNonblock)
-		} else {
-			s.flags.And(^uint32(fNonblock))
-		}
-		return 4, nil
-	case GetError:
-		v = s.err.Swap(0)
-	case GetListen:
-		if State(s.state.Load()) == StateListen {
-			v = 1
-		}
-	default:
-		return 0, syscall.EINVAL
-	}
-	binary.NativeEndian.PutUint32(buf, v)
-	return 4, nil
-}
-
 // anyAddr is the unspecified address of a's family.
 func anyAddr(a netip.Addr) netip.Addr {
 	if a.Unmap().Is4() {
 		return netip.IPv4Unspecified()
 	}
 	return netip.IPv6Unspecified()
+}
+
+// unmap is ep with an IPv4 address as such, not wrapped in IPv6.
+func unmap(ep Endpoint) Endpoint { return netip.AddrPortFrom(ep.Addr().Unmap(), ep.Port()) }
+
+// destination is ep as one to send to: no address means this machine.
+func destination(ep Endpoint) Endpoint {
+	switch ep = unmap(ep); ep.Addr() {
+	case netip.IPv4Unspecified():
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), ep.Port())
+	case netip.IPv6Unspecified():
+		return netip.AddrPortFrom(netip.IPv6Loopback(), ep.Port())
+	}
+	return ep
+}
+
+// reaches reports whether the session can talk to ep from where it is bound.
+func (s *Session) reaches(ep Endpoint) bool {
+	own := s.local.Addr()
+	return !own.IsValid() || own.Is4() == ep.Addr().Is4() ||
+		own == netip.IPv6Unspecified() && !s.opt.is(optV6only)
 }

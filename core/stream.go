@@ -9,20 +9,25 @@ import (
 )
 
 // Read reads what is there, at most len(p), and waits for the first byte unless
-// the session is non-blocking. 0, nil is the end of the stream. EFAULT: p is
+// the session is non-blocking. 0, nil is the end of the stream. Of datagrams it
+// is [Thread.Recvfrom] without the sender. EFAULT: p is
 // nil. EWOULDBLOCK. ENOTCONN: not connected, or closed meanwhile. ECONNRESET:
 // reset, and what was unread is gone. EBADFD: an epoll set. Session rx:
 // exclusive. Session control: shared.
 func (t *Thread) Read(s *Session, p []byte) (int, error) {
 	if s.flags.Load()&fRead != 0 && s.rx.Status()&stReset == 0 {
-		if n := s.dequeue(p); n > 0 {
+		// As dequeue, which is too long to be inlined here.
+		s.rxAudit.Enter("session rx", audit.Exclusive)
+		n, _ := s.rx.Dequeue(p)
+		s.rxAudit.Leave(audit.Exclusive)
+		if n > 0 {
 			if s.rx.Wanted() {
 				t.tellSpace(s, n)
 			}
 			return n, nil
 		}
 	}
-	return t.readSlow(s, p)
+	return t.readSlow(s, p, false)
 }
 
 func (s *Session) dequeue(p []byte) int {
@@ -39,7 +44,22 @@ func (t *Thread) tellSpace(s *Session, freed int) {
 	}
 }
 
-func (t *Thread) readSlow(s *Session, p []byte) (int, error) {
+// take reads what is there; peeked at, it stays.
+func (s *Session) take(p []byte, peek bool) int {
+	if !peek {
+		return s.dequeue(p)
+	}
+	s.rxAudit.Enter("session rx", audit.Exclusive)
+	n, _ := s.rx.Peek(0, p)
+	s.rxAudit.Leave(audit.Exclusive)
+	return n
+}
+
+func (t *Thread) readSlow(s *Session, p []byte, peek bool) (int, error) {
+	if s.dg != nil {
+		n, _, err := t.recv(s, p, peek)
+		return n, err
+	}
 	defer t.done()
 	if p == nil {
 		return 0, syscall.EFAULT
@@ -54,8 +74,8 @@ func (t *Thread) readSlow(s *Session, p []byte) (int, error) {
 		// What was written before the end was published before it, so a fifo
 		// that is empty after the end was seen stays empty.
 		end := s.rx.Status()&stEnd != 0
-		if n := s.dequeue(p); n > 0 {
-			if s.rx.Wanted() {
+		if n := s.take(p, peek); n > 0 {
+			if !peek && s.rx.Wanted() {
 				t.tellSpace(s, n)
 			}
 			return n, nil
@@ -72,14 +92,18 @@ func (t *Thread) readSlow(s *Session, p []byte) (int, error) {
 	}
 }
 
-// Write writes all of p, waiting for space; non-blocking it writes what fits.
+// Write writes all of p, waiting for space; non-blocking it writes what fits. Of
+// datagrams it is [Thread.Sendto] the peer.
 // EWOULDBLOCK: nothing fits. EPIPE: shut down. ENOTCONN: not connected, or
 // closed meanwhile. ECONNRESET. ENOMEM: the segment is exhausted. EBADFD: an
 // epoll set. An error comes with 0; what was written before it counts first.
 // Session tx: exclusive. Session control: shared.
 func (t *Thread) Write(s *Session, p []byte) (int, error) {
 	if s.flags.Load()&fWrite != 0 && s.tx.Status() == 0 {
-		n, _ := s.enqueue(p)
+		// As enqueue, which is too long to be inlined here.
+		s.txAudit.Enter("session tx", audit.Exclusive)
+		n, _ := s.tx.Enqueue(p)
+		s.txAudit.Leave(audit.Exclusive)
 		if n > 0 && !s.tx.HasEvent() {
 			t.tellData(s)
 		}
@@ -106,6 +130,9 @@ func (t *Thread) tellData(s *Session) {
 }
 
 func (t *Thread) writeSlow(s *Session, p []byte, done int) (int, error) {
+	if s.dg != nil {
+		return t.send(s, p, Endpoint{})
+	}
 	defer t.done()
 	for {
 		n, err := t.tryWrite(s, p[done:])
@@ -151,7 +178,7 @@ func (t *Thread) tryWrite(s *Session, p []byte) (int, error) {
 		// as a kernel would.
 		s.tx.OrStatus(stReset)
 		s.rx.OrStatus(stReset)
-		t.post(s.handle, EventReset)
+		t.post(s.self(), EventReset)
 		return len(p), nil
 	}
 	n, err := s.enqueue(p)
@@ -170,7 +197,7 @@ func (t *Thread) tryWrite(s *Session, p []byte) (int, error) {
 		hw.HeavyFence()
 		if s.tx.MaxEnqueue() >= s.space(s.tx.Size()) && s.tx.TakeNotify() {
 			// The reader was quicker: it may not have seen the request.
-			t.post(s.handle, EventTx)
+			t.post(s.self(), EventTx)
 		}
 	}
 	return n, nil

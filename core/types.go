@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"vlsbench/fifo"
 
@@ -75,28 +76,108 @@ const (
 	EPOLLRDHUP   = unix.EPOLLRDHUP
 	EPOLLET      = unix.EPOLLET
 	EPOLLONESHOT = unix.EPOLLONESHOT
+	// EPOLLEXCLUSIVE is accepted and changes nothing: a set has one worker.
+	EPOLLEXCLUSIVE = unix.EPOLLEXCLUSIVE
+	// POLLNVAL is what Poll reports of a handle that names no session.
+	POLLNVAL = unix.POLLNVAL
 
 	EPOLL_CTL_ADD = unix.EPOLL_CTL_ADD
 	EPOLL_CTL_DEL = unix.EPOLL_CTL_DEL
 	EPOLL_CTL_MOD = unix.EPOLL_CTL_MOD
 )
 
-// Attr names a session attribute. Get and set are separate names.
+// Flags of Recvfrom.
+const MSG_PEEK = unix.MSG_PEEK
+
+// PollFD is one entry of [Thread.Poll]: what is asked for and what was found,
+// as EPOLL* bits. EPOLLERR, EPOLLHUP and POLLNVAL need not be asked for, unless
+// Exact is set, which POLLNVAL alone goes beyond.
+type PollFD struct {
+	Handle  Handle
+	Events  uint32
+	Revents uint32
+	Exact   bool
+}
+
+// Attr names a session attribute. Get and set are separate names. All are an
+// int32 in the machine's order, but for GetLocal and GetPeer. What says "0 or
+// 1" takes any number but 0 as 1.
 type Attr uint16
 
 const (
-	// GetNread is the number of bytes that can be read, as int32.
+	// GetNread is the number of bytes that can be read; of a listener, the
+	// connections that wait; of datagrams, the length of the next one.
 	GetNread Attr = iota
-	// GetNwrite is the number of bytes that can be written, as int32.
+	// GetNwrite is the number of bytes that can be written now; of datagrams,
+	// the longest that can be sent.
 	GetNwrite
-	// GetFlags is O_NONBLOCK or 0, as int32.
+	// GetFlags is O_NONBLOCK or 0.
 	GetFlags
 	// SetFlags takes what GetFlags gives.
 	SetFlags
-	// GetError is the pending error as an errno, cleared by reading, as int32.
+	// GetError is the pending error as an errno, cleared by reading.
 	GetError
-	// GetListen is 1 if the session listens, as int32.
+	// GetListen is 1 if the session accepts connections.
 	GetListen
+	// GetLocal is the session's own endpoint, as [netip.AddrPort.MarshalBinary]
+	// has it; before it has one, port 0 of 0.0.0.0.
+	GetLocal
+	// GetPeer is the peer's endpoint, likewise. ENOTCONN: there is none.
+	GetPeer
+	// GetProtocol is the [Proto].
+	GetProtocol
+	// GetTxFifoLen is the size of the fifo that the session writes into, or, of
+	// one that has none yet, would bring; in bytes.
+	GetTxFifoLen
+	// SetTxFifoLen sets that, within the limits of the configuration. EINVAL:
+	// the session is a connected stream, whose fifos stand.
+	SetTxFifoLen
+	// GetRxFifoLen is GetTxFifoLen for reading.
+	GetRxFifoLen
+	// SetRxFifoLen is SetTxFifoLen for reading.
+	SetRxFifoLen
+	// GetReuseaddr is 0 or 1. Without effect: endpoints are free at once.
+	GetReuseaddr
+	// SetReuseaddr takes 0 or 1.
+	SetReuseaddr
+	// GetReuseport is 0 or 1: whether other listeners that say so too, before
+	// they listen, may have the endpoint. They get the connections in turn.
+	GetReuseport
+	// SetReuseport takes 0 or 1.
+	SetReuseport
+	// GetBroadcast is 0 or 1. Without effect: nobody hears a broadcast.
+	GetBroadcast
+	// SetBroadcast takes 0 or 1.
+	SetBroadcast
+	// GetV6only is 0 or 1: whether the unspecified address of IPv6 stands for
+	// addresses of IPv6 alone.
+	GetV6only
+	// SetV6only takes 0 or 1. EINVAL: the session has its endpoint already.
+	SetV6only
+	// GetKeepalive is 0 or 1. Without effect, as are the next three pairs: the
+	// peer is in the same memory.
+	GetKeepalive
+	// SetKeepalive takes 0 or 1.
+	SetKeepalive
+	// GetNodelay is 0 or 1; of streams.
+	GetNodelay
+	// SetNodelay takes 0 or 1; of streams.
+	SetNodelay
+	// GetKeepidle is seconds; of streams. 7200.
+	GetKeepidle
+	// SetKeepidle takes 1 to 32767; of streams.
+	SetKeepidle
+	// GetKeepintvl is seconds; of streams. 75.
+	GetKeepintvl
+	// SetKeepintvl takes 1 to 32767; of streams.
+	SetKeepintvl
+	// GetMSS is bytes; of streams. 536.
+	GetMSS
+	// SetMSS takes 88 to 32767; of streams.
+	SetMSS
+	// GetShutdown is what was shut down: 0, or the sum of 1 for reading and 2
+	// for writing.
+	GetShutdown
 )
 
 // Config is the session layer's configuration; zero fields take the defaults
@@ -117,6 +198,14 @@ type Config struct {
 	SegmentSize int
 	// MaxWorkers is 1 to 255 (max-workers). 16.
 	MaxWorkers int
+	// SessionTimeout is how long a listen or a blocking connect waits for the
+	// session layer's answer, 1 ms to an hour (session-timeout, in seconds).
+	// 10 s. It matters only where the session layer has a thread of its own.
+	SessionTimeout time.Duration
+	// SessionThread gives the session layer a thread of its own, pinned to
+	// SessionCPU, which waits as Wait says; else it runs in the calling thread.
+	SessionThread bool
+	SessionCPU    int
 	// Segment, when set, is used in place of a new one, so that a harness can
 	// choose where the objects of an application lie.
 	Segment *fifo.Segment

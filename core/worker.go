@@ -29,6 +29,11 @@ const (
 	EventReset
 	// EventShutdown: this side's other threads are to notice a shutdown.
 	EventShutdown
+
+	// EventRPC: another worker's thread calls. EventRPCReply: it was answered.
+	// These and what may follow them name no session.
+	EventRPC
+	EventRPCReply
 )
 
 // Worker is one VCL worker: a message queue, a pool of sessions, and the
@@ -45,6 +50,17 @@ type Worker struct {
 	// Any thread pushes, the pool's holder takes.
 	zombies atomic.Pointer[Session]
 
+	// Owner is the strategy's own process.
+	Owner any
+
+	gone   atomic.Bool  // closed: nobody answers calls, and its index is to be taken back
+	inside atomic.Int32 // threads inside a wait
+	forked atomic.Bool
+	// Under the application's lock, but that anyone may look whether dead is nil.
+	parent  *Worker                // that closes it if its process dies
+	dead    atomic.Pointer[Worker] // children that have died, linked by sibling
+	sibling *Worker
+
 	_       [fifo.Line]byte
 	mq      *fifo.Queue
 	waiters []*Thread // asleep or about to be; under the queue's exclusion
@@ -58,11 +74,10 @@ func (w *Worker) Index() uint32 { return w.index }
 // Lookup is the session of a handle, nil if it is closed or never was. It
 // needs no exclusion; that the session stays what it is while it is used does.
 func (w *Worker) Lookup(h Handle) *Session {
-	s := w.sessions.find(uint64(h))
-	if s.handle.Load() != uint64(h) {
-		return nil
+	if s := w.sessions.find(uint64(h)); s.handle.Load() == uint64(h) {
+		return &s.v
 	}
-	return &s.v
+	return nil
 }
 
 // Live is the handle of the session at an index, 0 if there is none.
@@ -85,11 +100,15 @@ type Thread struct {
 	// before it makes a wait of it. Only the thread itself reads and writes it.
 	Bare bool
 
-	// What a waiting thread waits for, under the queue's exclusion.
+	// What a waiting thread waits for, nil in Poll, under the queue's exclusion.
 	waitsFor *Session
 	word     uint32 // futex: 1 once woken
 
 	waited bool // the operation under way has
+	lost   bool // a wait, the session control that it had
+
+	flow   *flow      // what a blocked send waits for room in
+	polled []*Session // memory for the next Poll
 }
 
 // NewThread makes a calling context of the worker. ENOMEM: there are 256 in the
@@ -106,9 +125,9 @@ func (w *Worker) InitThread(t *Thread, owner any) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i, taken := range a.producers {
-		if !taken {
-			a.producers[i] = true
+		if taken == nil {
 			*t = Thread{w: w, producer: i, Owner: owner}
+			a.producers[i] = t
 			return nil
 		}
 	}
@@ -122,18 +141,29 @@ func (t *Thread) Worker() *Worker { return t.w }
 func (t *Thread) Exit() {
 	a := t.w.app
 	a.mu.Lock()
-	a.producers[t.producer] = false
+	// That of a process that died may be another's by now.
+	if a.producers[t.producer] == t {
+		a.producers[t.producer] = nil
+	}
 	a.mu.Unlock()
 }
 
-// Close closes all sessions of the worker and gives its index back. No other
-// thread uses the worker. Everything of it: exclusive.
+// Close closes all sessions of the worker and gives its index back: at once, or
+// where threads of a process that died are on their way out of a wait, when the
+// last has left. Calls to it are refused from then on. No other thread begins
+// anything there. Everything of it: exclusive.
 func (w *Worker) Close(t *Thread) {
-	w.sessions.Each(func(_ uint64, s *Session) { t.Close(s) })
+	w.Each(func(s *Session) { t.Close(s) })
+	w.poolAudit.Enter("session pool", audit.Exclusive)
 	w.reap() // what was closed earlier, and left later
-	w.app.mu.Lock()
-	w.app.inUse[w.index] = false
-	w.app.mu.Unlock()
+	w.poolAudit.Leave(audit.Exclusive)
+	t.retire(w)
+}
+
+// Each calls f for every session of the worker, which f may close. Session
+// pool: shared.
+func (w *Worker) Each(f func(s *Session)) {
+	w.sessions.Each(func(_ uint64, s *Session) { f(s) })
 }
 
 func (t *Thread) enterMQ() {
@@ -166,13 +196,18 @@ func (t *Thread) drain() {
 	}
 	if w.mq.TakeOverrun() {
 		w.sessions.Each(func(_ uint64, s *Session) { t.dispatch(s) })
+		t.dispatchCalls()
 	}
 	var evs [32]fifo.Event
 	for {
 		n := w.mq.Drain(evs[:])
 		for _, ev := range evs[:n] {
+			if Event(ev.Kind) >= EventRPC {
+				t.dispatchCall(ev)
+				continue
+			}
 			// Events of a session that was closed meanwhile find nothing.
-			if s := w.sessions.Get(ev.Arg); s != nil {
+			if s := w.sessions.Key(ev.Arg); s != nil {
 				t.dispatch(s)
 			}
 		}
@@ -185,6 +220,7 @@ func (t *Thread) drain() {
 // dispatch acts on news of a session: its set looks at it with the next wait,
 // and who waits for it is woken. Worker mq: exclusive.
 func (t *Thread) dispatch(s *Session) {
+	s.answered()
 	s.sync()
 	if set := s.epi.set; set != nil {
 		set.epoll.heat(s)
@@ -196,7 +232,9 @@ func (t *Thread) dispatch(s *Session) {
 // wake wakes the threads that wait for s. Worker mq: exclusive.
 func (t *Thread) wake(s *Session) {
 	for _, o := range t.w.waiters {
-		if o.waitsFor == s && o != t {
+		// Who waits for none in particular is in a Poll, of s among others if s
+		// is in any.
+		if o != t && (o.waitsFor == s || o.waitsFor == nil && s.polls > 0) {
 			o.rouse()
 		}
 	}
@@ -230,10 +268,12 @@ const (
 	waitRead waitKind = iota
 	waitWrite
 	waitAccept
+	waitRecv // a datagram
+	waitSend // room for one in the thread's flow
 )
 
 // ready reports whether a wait is over. It needs no exclusion.
-func (s *Session) ready(k waitKind, want int) bool {
+func (t *Thread) ready(s *Session, k waitKind, want int) bool {
 	flags := s.flags.Load()
 	if flags&fClosing != 0 {
 		return true
@@ -243,6 +283,10 @@ func (s *Session) ready(k waitKind, want int) bool {
 		return s.rx.MaxDequeue() > 0 || s.rx.Status() != 0 || flags&fRdShut != 0
 	case waitWrite:
 		return s.tx.MaxEnqueue() >= want || s.tx.Status() != 0
+	case waitRecv:
+		return s.dg.flows.Load() > 0 || s.err.Load() != 0 || flags&fRdShut != 0
+	case waitSend:
+		return t.flow.f.MaxEnqueue() >= want || t.flow.gone() || s.err.Load() != 0 || flags&fWrShut != 0
 	default:
 		return s.lsn.waiting()
 	}
@@ -254,7 +298,7 @@ func (s *Session) ready(k waitKind, want int) bool {
 func (t *Thread) wait(s *Session, k waitKind, want int) error {
 	if t.Bare {
 		for range bareSpins {
-			if s.ready(k, want) {
+			if t.ready(s, k, want) {
 				return nil
 			}
 			hw.Pause()
@@ -263,14 +307,19 @@ func (t *Thread) wait(s *Session, k waitKind, want int) error {
 	hooks := &t.w.app.hooks
 	t.waited = true
 	s.refs.Add(1)
+	t.w.inside.Add(1)
 	if hooks.Sleep != nil {
 		hooks.Sleep(t, s)
 	}
 	t.await(s, k, want)
 	valid := hooks.Woke == nil || hooks.Woke(t, s)
-	closed := s.flags.Load()&fClosing != 0
+	flags := s.flags.Load()
 	t.w.unref(s)
-	if !valid || closed {
+	t.w.inside.Add(-1)
+	switch {
+	case flags&fMoved != 0:
+		return ErrMoved
+	case !valid || flags&fClosing != 0:
 		return syscall.ENOTCONN
 	}
 	return nil
@@ -294,7 +343,7 @@ func (t *Thread) await(s *Session, k waitKind, want int) {
 		if mode == Adaptive {
 			until = hw.Cycles() + hw.NanosToCycles(spinTime)
 		}
-		for i := 1; !s.ready(k, want); i++ {
+		for i := 1; !t.ready(s, k, want); i++ {
 			hw.Pause()
 			if i%64 != 0 {
 				continue
@@ -322,7 +371,7 @@ func (t *Thread) sleep(s *Session, k waitKind, want int) {
 	t.join(s)
 	for {
 		t.drain()
-		if s.ready(k, want) {
+		if t.ready(s, k, want) {
 			break
 		}
 		switch k {
@@ -330,8 +379,12 @@ func (t *Thread) sleep(s *Session, k waitKind, want int) {
 			s.rx.UnsetEvent()
 		case waitWrite:
 			s.tx.WantNotify(want)
+		case waitRecv:
+			s.dg.event.Store(0)
+		case waitSend:
+			t.flow.f.WantNotify(want)
 		}
-		if t.doze(-1, func() bool { return s.ready(k, want) }) {
+		if t.doze(-1, func() bool { return t.ready(s, k, want) }) {
 			break
 		}
 	}

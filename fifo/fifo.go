@@ -82,7 +82,9 @@ type producer struct {
 	ooo    Ref    // block of the out-of-order segments, 0: none
 	nooo   uint32 // how many there are
 	newest uint32 // which of them was written last, plus one
-	_      [8]byte
+	// pending is a block that is being linked or given back.
+	pending Ref
+	_       [4]byte
 }
 
 // consumer is what the consumer keeps for itself, as the producer does.
@@ -135,8 +137,8 @@ func New(s *Segment, size int, ord Order) (Fifo, error) {
 	return f, nil
 }
 
-// Open is another view of the fifo at r, which this process knows to be one:
-// see [OpenFifo] for one that it was told of.
+// Open is another view of the fifo at r, which this process knows to be one. See
+// [OpenProducer] and [OpenConsumer] for one that it was told of.
 func Open(s *Segment, r Ref, ord Order) Fifo {
 	return Fifo{base: s.at(0), h: s.header(r), seg: s, ref: r, ord: ord}
 }
@@ -160,13 +162,17 @@ func (f *Fifo) Free() {
 // which are more than len(p) if they close a gap before out-of-order data.
 // ErrFull: nothing fits. ErrGrow: nothing could be written for want of a chunk.
 // Producer.
-func (f *Fifo) Enqueue(p []byte) (int, error) {
+func (f *Fifo) Enqueue(p []byte) (int, error) { return f.enqueue(addressOf(p), uint64(len(p))) }
+
+// enqueue takes the message by its address: a slice has its pointer stored on
+// the stack, and the store buffer's entries are what bounds a stream.
+func (f *Fifo) enqueue(p address, n uint64) (int, error) {
 	e := &f.h.prod
-	at, n := e.at, uint64(len(p))
+	at := e.at
 	if n > e.end-at {
-		return f.enqueueSlow(p)
+		return f.enqueueSlow(bytesAt(p, n))
 	}
-	f.copyIn(at, p)
+	f.copyIn(at, p, n)
 	at += n
 	e.at = at
 	if f.ord == Release {
@@ -182,9 +188,11 @@ func (f *Fifo) Enqueue(p []byte) (int, error) {
 
 // Dequeue reads and frees what is there, at most len(p). ErrEmpty: nothing is.
 // Consumer.
-func (f *Fifo) Dequeue(p []byte) (int, error) {
+func (f *Fifo) Dequeue(p []byte) (int, error) { return f.dequeue(addressOf(p), uint64(len(p))) }
+
+func (f *Fifo) dequeue(p address, n uint64) (int, error) {
 	e := &f.h.cons
-	at, n := e.at, uint64(len(p))
+	at := e.at
 	if n > e.end-at {
 		// Whoever keeps up comes here every time. A tail that no producer can
 		// have written leads no further than the chunk's end.
@@ -193,16 +201,16 @@ func (f *Fifo) Dequeue(p []byte) (int, error) {
 			sched.Point("fifo: after the look at the tail")
 		}
 		if tail == e.tail || e.end == e.stop || e.pat.left <= 1 {
-			return f.dequeueSlow(p)
+			return f.dequeueSlow(bytesAt(p, n))
 		}
 		e.pat.left--
 		e.tail = tail
 		e.end = min(e.stop, at+uint64(tail-uint32(at-e.delta)))
 		if n > e.end-at {
-			return f.dequeueSlow(p)
+			return f.dequeueSlow(bytesAt(p, n))
 		}
 	}
-	f.copyOut(p, at)
+	f.copyOut(p, at, n)
 	at += n
 	e.at = at
 	if f.ord == Release {
@@ -341,7 +349,7 @@ func (f *Fifo) fill(p []byte, message int) int {
 			break
 		}
 		n := min(int(e.stop-e.at), len(p)-done)
-		f.copyIn(e.at, p[done:done+n])
+		f.copyIn(e.at, addressOf(p[done:]), uint64(n))
 		e.at += uint64(n)
 		done += n
 	}
@@ -390,9 +398,7 @@ func (f *Fifo) lookedInVain() {
 		e.pat.rest(minRest, e.tail)
 		f.h.stream.Store(0)
 	}
-	if e.ahead != 0 && e.tail == f.read() {
-		f.flushHead()
-	}
+	f.flushHead()
 }
 
 // dequeueSlow reads what is there, over chunks.
@@ -411,7 +417,7 @@ func (f *Fifo) dequeueSlow(p []byte) (int, error) {
 			break
 		}
 		k := min(int(e.stop-e.at), n-done)
-		f.copyOut(p[done:done+k], e.at)
+		f.copyOut(addressOf(p[done:]), e.at, uint64(k))
 		e.at += uint64(k)
 		done += k
 	}
@@ -448,7 +454,8 @@ func (f *Fifo) SetSize(n int) (int, error) {
 }
 
 // MaxDequeue is the number of bytes that can be read now. Anyone; for others
-// than the consumer it is a moment's truth.
+// than the consumer it is a moment's truth. It counts what is published: a
+// consumer in the middle of a batch has read some of them already.
 func (f *Fifo) MaxDequeue() int {
 	// The head may have moved on before the tail is read; not by more than size.
 	head := atomic.LoadUint32(&f.h.head)

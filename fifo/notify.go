@@ -59,9 +59,10 @@ const (
 )
 
 // WantNotify asks to be told once when n bytes, at least 1 and at most Size,
-// are free. Where somebody asked for less already, that stands. Any thread of
-// the producer's side.
+// are free; what lies outside is taken for the nearest. Where somebody asked for
+// less already, that stands. Any thread of the producer's side.
 func (f *Fifo) WantNotify(n int) {
+	n = min(max(n, 1), MaxSize)
 	for {
 		old := f.h.want.Load()
 		if sched.Enabled {
@@ -107,8 +108,10 @@ func (f *Fifo) Wanted() bool {
 
 // Notify returns whether the producer is to be told, now that the last
 // operation has freed so many bytes. What was asked for once is taken if there
-// is the space, by one caller only. Consumer.
+// is the space, by one caller only. What a batch freed is published first: the
+// producer that is told finds it. Consumer.
 func (f *Fifo) Notify(freed int) bool {
+	f.flushHead()
 	tell := false
 	for {
 		w := f.h.want.Load()
@@ -123,7 +126,7 @@ func (f *Fifo) Notify(freed int) bool {
 				w&uint64(Drained) != 0 && there == 0
 		}
 		n := w & wantSpace
-		if n == 0 || uint64(size-there) < n {
+		if n == 0 || size-there < min(int(n), size) { // the size may have shrunk since
 			return tell
 		}
 		sched.Point("fifo: between the room and want's swap")

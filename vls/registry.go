@@ -42,6 +42,8 @@ type Strategy struct {
 	Kind Kind
 	// MaxThreads is how many threads a process may register, 0 for any number.
 	MaxThreads int
+	// NoFork: Fork answers ENOTSUP.
+	NoFork bool
 	// New makes an application. The error names the option that is wrong.
 	New func(Options) (App, error)
 }

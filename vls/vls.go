@@ -71,10 +71,24 @@ type Process interface {
 	// NewThread makes a calling context, not yet registered: its first call,
 	// or Register, does that.
 	NewThread() Thread
-	// Fork makes a process that shares all sessions of this one.
+	// Fork makes a process that shares all sessions of this one, under the same
+	// handles, and has a copy of each of its epoll sets. An inherited listener
+	// serves the child from its first Accept, EpollCtl or Select on it. ENOMEM:
+	// no worker is left, and nothing has changed. ENOTSUP.
 	Fork() (Process, error)
 	// Exit closes what the process holds. No thread may be inside a call.
 	Exit() error
+}
+
+// Mortal is a process that can die without a word. Those of a strategy that has
+// Fork are.
+type Mortal interface {
+	Process
+	// Kill declares the process dead, in place of Exit: its threads make no
+	// call any more, not even Exit, and those that wait in one leave it empty
+	// handed. What it held is given back by its parent, at the parent's next
+	// wait or exit; at once if it has no parent that lives.
+	Kill() error
 }
 
 // Thread is one calling context. It is used by one goroutine at a time;
@@ -91,34 +105,44 @@ type Thread interface {
 	// thread that never registered does nothing.
 	Exit() error
 
-	// Create makes a CLOSED session. EAFNOSUPPORT: unknown protocol. ENOMEM:
-	// the pool is full.
+	// Create makes a CLOSED session, a stream or one of datagrams.
+	// EAFNOSUPPORT: unknown protocol. ENOMEM: the pool is full.
 	Create(p Proto, nonblocking bool) (Handle, error)
-	// Bind gives the session its local endpoint. EINVAL: no address.
+	// Bind gives the session its local endpoint, at which one of datagrams
+	// hears at once. EINVAL: no address, or bound already. EADDRINUSE: of
+	// datagrams.
 	Bind(h Handle, ep Endpoint) error
 	// Listen makes a bound session accept up to backlog connections that wait
 	// to be accepted; it is idempotent. EADDRINUSE, EINVAL.
 	Listen(h Handle, backlog int) error
 	// Connect connects to a listener. EINPROGRESS (non-blocking), ECONNREFUSED
-	// (nobody listens, or its backlog is full), EINVAL, ENOMEM.
+	// (nobody listens, or its backlog is full), EINVAL, ENOMEM. A session of
+	// datagrams gets ep as the one that it talks with.
 	Connect(h Handle, ep Endpoint) error
 	// Accept takes the oldest waiting connection and returns its handle and
 	// the peer's endpoint. flags may hold O_NONBLOCK, for the new session.
-	// EBADFD: not listening. EAGAIN: none, and non-blocking.
+	// EBADFD: not listening. EAGAIN: none, and non-blocking. EOPNOTSUPP: of
+	// datagrams.
 	Accept(h Handle, flags int) (Handle, Endpoint, error)
 
 	// Read reads what is there, at most len(p), waiting for the first byte
 	// unless non-blocking. 0, nil is the end of the stream. EFAULT: p is nil.
 	// EWOULDBLOCK, ENOTCONN, ECONNRESET.
 	Read(h Handle, p []byte) (int, error)
-	// Recvfrom reads with flags and the sender's endpoint.
+	// Recvfrom reads, and returns the sender's endpoint, of a stream the
+	// peer's. With MSG_PEEK what is read stays; other flags are EAFNOSUPPORT.
+	// Of datagrams it reads one, and drops what is longer than p.
 	Recvfrom(h Handle, p []byte, flags int) (int, Endpoint, error)
 	// Write writes p, waiting for space unless non-blocking, when it may write
 	// short. EWOULDBLOCK, EPIPE (shut down), ENOTCONN, ECONNRESET.
 	Write(h Handle, p []byte) (int, error)
 	// WriteMsg writes and tells the receiver at once.
 	WriteMsg(h Handle, p []byte) (int, error)
-	// Sendto writes to an endpoint.
+	// Sendto sends a datagram to an endpoint. With the zero Endpoint it is
+	// Write. EINVAL: an endpoint for a stream or a connected session.
+	// EDESTADDRREQ: none, and no peer. EMSGSIZE: it can never fit. ECONNREFUSED:
+	// nobody heard what was sent to the peer before. EAFNOSUPPORT: flags, or an
+	// endpoint of another family.
 	Sendto(h Handle, p []byte, flags int, ep Endpoint) (int, error)
 
 	// Shutdown ends reading (SHUT_RD), writing (SHUT_WR) or both (SHUT_RDWR).
@@ -128,7 +152,8 @@ type Thread interface {
 	// end: ENOTCONN on a session, EBADFD on a set.
 	Close(h Handle) error
 	// Attr reads or writes an attribute in buf and returns its length.
-	// EINVAL: unknown attribute, or a buffer of the wrong length.
+	// EINVAL: unknown attribute, a buffer of the wrong length, or a value that
+	// cannot be.
 	Attr(h Handle, a Attr, buf []byte) (int, error)
 
 	// EpollCreate makes an epoll set.
@@ -140,9 +165,12 @@ type Thread interface {
 	// EINVAL: len(evs) is 0. EBADFD: the set was closed meanwhile.
 	EpollWait(ep Handle, evs []EpollEvent, timeout time.Duration) (int, error)
 	// Select leaves in each set, any of which may be nil, the handles that are
-	// ready, and returns their number.
+	// ready, and returns their number. In except that is a session that was
+	// reset or has an error pending. A handle that names no session is ready,
+	// so that what is done with it next is EBADFD.
 	Select(read, write, except *HandleSet, timeout time.Duration) (int, error)
-	// Poll fills Revents of every entry and returns how many are not zero.
+	// Poll fills Revents of every entry and returns how many are not zero. A
+	// handle that names no session, or a set, is POLLNVAL.
 	Poll(fds []PollFD, timeout time.Duration) (int, error)
 
 	// SessionHandle is the VCL session behind a VLS handle.

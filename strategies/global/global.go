@@ -29,7 +29,11 @@ func New(o vls.Options) (vls.App, error) {
 	}
 	var err error
 	a.core, err = core.New(o.Config, core.Hooks{
-		Sleep: func(t *core.Thread, _ *core.Session) { t.Owner.(*thread).unlock() },
+		Sleep: func(t *core.Thread, _ *core.Session) {
+			o := t.Owner.(*thread)
+			o.unlock()
+			o.p.reap()
+		},
 		Woke: func(t *core.Thread, _ *core.Session) bool {
 			t.Owner.(*thread).lock()
 			return true
@@ -72,7 +76,13 @@ func (a *app) NewProcess() (vls.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &process{a: a, w: w}, nil
+	return a.process(w), nil
+}
+
+func (a *app) process(w *core.Worker) *process {
+	p := &process{a: a, w: w}
+	w.Owner = p
+	return p
 }
 
 func (a *app) Locks() []locks.Stat {
@@ -89,18 +99,55 @@ type process struct {
 	w *core.Worker
 }
 
-func (p *process) NewThread() vls.Thread      { return &thread{p: p, mu: p.a.lock} }
-func (p *process) Fork() (vls.Process, error) { return nil, syscall.ENOTSUP }
+func (p *process) NewThread() vls.Thread { return &thread{p: p, mu: p.a.lock} }
+
+func (p *process) Fork() (vls.Process, error) {
+	t := &thread{p: p, mu: p.a.lock}
+	if err := t.enter(); err != nil {
+		return nil, err
+	}
+	w, err := t.c.Fork(nil)
+	var child *process
+	if err == nil {
+		child = p.a.process(w)
+	}
+	t.unlock()
+	t.Exit()
+	if err != nil {
+		return nil, err
+	}
+	return child, nil
+}
 
 func (p *process) Exit() error {
 	t := &thread{p: p, mu: p.a.lock}
 	if err := t.Register(); err != nil {
 		return err
 	}
+	p.w.Orphan()
+	p.reap()
 	t.lock()
 	p.w.Close(t.c)
 	t.unlock()
 	return t.Exit()
+}
+
+func (p *process) Kill() error {
+	if p.w.Die() {
+		return nil
+	}
+	return p.Exit()
+}
+
+// reap closes what children of the process held that have died. Nothing is held.
+func (p *process) reap() {
+	for w := p.w.TakeDead(); w != nil; w = p.w.TakeDead() {
+		if err := w.Owner.(*process).Exit(); err != nil {
+			// No number is left for a thread that could: at the next wait.
+			p.w.PutDead(w)
+			return
+		}
+	}
 }
 
 // thread is a calling context. A VLS handle is the VCL session's.
@@ -111,6 +158,8 @@ type thread struct {
 	p     *process
 	held  bool
 	forMQ bool // held for the queue alone
+
+	fds []core.PollFD // memory for Poll
 }
 
 func (t *thread) lock()   { t.mu.Lock(); t.held = true }
@@ -235,6 +284,26 @@ func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 	return n, err
 }
 
+func (t *thread) Recvfrom(h vls.Handle, p []byte, flags int) (int, vls.Endpoint, error) {
+	s, err := t.acquire(h)
+	if err != nil {
+		return 0, vls.Endpoint{}, err
+	}
+	n, ep, err := t.c.Recvfrom(s, p, flags)
+	t.unlock()
+	return n, ep, err
+}
+
+func (t *thread) Sendto(h vls.Handle, p []byte, flags int, ep vls.Endpoint) (int, error) {
+	s, err := t.acquire(h)
+	if err != nil {
+		return 0, err
+	}
+	n, err := t.c.Sendto(s, p, flags, ep)
+	t.unlock()
+	return n, err
+}
+
 // WriteMsg is Write: a cut-through session tells its reader at once anyway.
 func (t *thread) WriteMsg(h vls.Handle, p []byte) (int, error) { return t.Write(h, p) }
 
@@ -299,6 +368,30 @@ func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Dur
 		return 0, err
 	}
 	n, err := t.c.EpollWait(set, evs, timeout)
+	t.unlock()
+	return n, err
+}
+
+func (t *thread) Select(read, write, except *vls.HandleSet, timeout time.Duration) (int, error) {
+	return vls.SelectBy(t.poll, read, write, except, timeout)
+}
+
+func (t *thread) Poll(fds []vls.PollFD, timeout time.Duration) (int, error) {
+	return vls.PollBy(t.poll, &t.fds, fds, timeout)
+}
+
+func (t *thread) poll(fds []core.PollFD, timeout time.Duration) (int, error) {
+	if err := t.enter(); err != nil {
+		return 0, err
+	}
+	if t.p.w.Forked() {
+		for i := range fds {
+			if s := t.p.w.Lookup(fds[i].Handle); s != nil && s.Passive() {
+				t.c.Attend(s)
+			}
+		}
+	}
+	n, err := t.c.Poll(fds, timeout)
 	t.unlock()
 	return n, err
 }

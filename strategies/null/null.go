@@ -18,6 +18,7 @@ func init() {
 		Doc:        "no lock, one thread a process: the floor that prices core and API",
 		Kind:       vls.Built,
 		MaxThreads: 1,
+		NoFork:     true,
 		New:        New,
 	})
 }
@@ -68,6 +69,8 @@ type thread struct {
 	c *core.Thread // nil until registered
 	w *core.Worker
 	p *process
+
+	fds []core.PollFD // memory for Poll
 }
 
 func (t *thread) Register() error {
@@ -160,29 +163,45 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 }
 
 func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
-	if t.c == nil {
-		if err := t.Register(); err != nil {
-			return 0, err
+	if t.c != nil {
+		if s := t.w.Lookup(core.Handle(h)); s != nil {
+			return t.c.Read(s, p)
 		}
 	}
-	s := t.w.Lookup(core.Handle(h))
-	if s == nil {
-		return 0, syscall.EBADFD
+	s, err := t.session(h)
+	if err != nil {
+		return 0, err
 	}
 	return t.c.Read(s, p)
 }
 
 func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
-	if t.c == nil {
-		if err := t.Register(); err != nil {
-			return 0, err
+	if t.c != nil {
+		if s := t.w.Lookup(core.Handle(h)); s != nil {
+			return t.c.Write(s, p)
 		}
 	}
-	s := t.w.Lookup(core.Handle(h))
-	if s == nil {
-		return 0, syscall.EBADFD
+	s, err := t.session(h)
+	if err != nil {
+		return 0, err
 	}
 	return t.c.Write(s, p)
+}
+
+func (t *thread) Recvfrom(h vls.Handle, p []byte, flags int) (int, vls.Endpoint, error) {
+	s, err := t.session(h)
+	if err != nil {
+		return 0, vls.Endpoint{}, err
+	}
+	return t.c.Recvfrom(s, p, flags)
+}
+
+func (t *thread) Sendto(h vls.Handle, p []byte, flags int, ep vls.Endpoint) (int, error) {
+	s, err := t.session(h)
+	if err != nil {
+		return 0, err
+	}
+	return t.c.Sendto(s, p, flags, ep)
 }
 
 // WriteMsg is Write: a cut-through session tells its reader at once anyway.
@@ -237,6 +256,21 @@ func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Dur
 		return 0, err
 	}
 	return t.c.EpollWait(set, evs, timeout)
+}
+
+func (t *thread) Select(read, write, except *vls.HandleSet, timeout time.Duration) (int, error) {
+	return vls.SelectBy(t.poll, read, write, except, timeout)
+}
+
+func (t *thread) Poll(fds []vls.PollFD, timeout time.Duration) (int, error) {
+	return vls.PollBy(t.poll, &t.fds, fds, timeout)
+}
+
+func (t *thread) poll(fds []core.PollFD, timeout time.Duration) (int, error) {
+	if err := t.Register(); err != nil {
+		return 0, err
+	}
+	return t.c.Poll(fds, timeout)
 }
 
 func (t *thread) SessionHandle(h vls.Handle) (vls.SessionHandle, error) {

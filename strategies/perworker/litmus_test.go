@@ -44,7 +44,7 @@ func TestLitmusRegister(t *testing.T) {
 		return litmus.Test{
 			Outcomes: []string{"inside without locks beside the second", "alone", "with locks"},
 			Ready: []func(int){
-				func(c int) { first[c].alone.Load() },
+				func(c int) { first[c].mode.Load() },
 				func(c int) { atomic.LoadUint32(&first[c].mark) },
 			},
 			Threads: []func(int){
@@ -52,7 +52,7 @@ func TestLitmusRegister(t *testing.T) {
 					th := first[c]
 					single[c].v = 0
 					for range 64 * (c % 8) { // Register has some way to go
-						th.alone.Load()
+						th.mode.Load()
 					}
 					// It is registered, and so cannot fail.
 					if alone, _ := th.begin(); alone {
@@ -77,7 +77,7 @@ func TestLitmusRegister(t *testing.T) {
 				}
 				p.several = false
 				first[c].c.Bare = true
-				first[c].alone.Store(true)
+				first[c].mode.Store(alone)
 				data[c].v = 0
 				switch {
 				case single[c].v == 0:
@@ -99,7 +99,7 @@ func TestLitmusRegister(t *testing.T) {
 	// some microseconds, waits for its end.
 	operation := func(first *thread, data *uint32) (v uint32) {
 		if now := hw.Cycles() >> 4; now%8 == 0 {
-			for first.alone.Load() {
+			for first.mode.Load() == alone {
 				v |= inside(data, 1)
 			}
 			v |= inside(data, now>>3%(16<<10))
@@ -118,7 +118,7 @@ func TestLitmusRegister(t *testing.T) {
 	without := func(fence func()) func(second *thread) error {
 		return func(second *thread) error {
 			first := second.p.threads[0]
-			first.alone.Store(false)
+			first.mode.Store(locked)
 			fence()
 			for i := 1; atomic.LoadUint32(&first.mark) != 0; i++ {
 				hw.Pause()

@@ -9,6 +9,7 @@
 //	S   one session (ttas)
 //	MQ  the worker's message queue (ttas)
 //	SP  the worker's session pool (ttas)
+//	SD  the application's pool of data that is shared by fork (ttas)
 //
 // The table is the worker's own pool: a VLS handle is the handle of the VCL
 // session, which carries the VLS session along.
@@ -18,21 +19,37 @@
 //	create, epoll_create           SP, then P.w
 //	bind, listen, connect, attr    P.r S
 //	shutdown, read, write          P.r S
+//	recvfrom, sendto, write_msg    P.r S
 //	accept                         P.r S SP, then P.w
 //	close                          P.w S MQ SP
 //	epoll_ctl                      P.r S(set) S(session) MQ
 //	epoll_wait                     P.r S(set) MQ
+//	select, poll                   MQ
 //	handle to session, to index    P.r S
 //	index to handle                P.r
 //
 // P.r is let go as soon as S is held, since a session keeps its address; only
 // epoll_ctl, which wants two, keeps it to its end. A wait
-// holds nothing, and looks its session up again afterwards; read, write and
-// accept take MQ by themselves while they wait.
+// holds nothing, and looks its session up again afterwards; who waits takes MQ by
+// itself meanwhile.
+//
+// # Fork
+//
+// A session that is shared by fork has one S for all processes, and it is taken
+// with one thread too: what the core wants excluded of one of those that share
+// it is excluded of all. No other lock has to reach across processes but SD,
+// which fork takes, and the last close of a session that was shared. A fork
+// holds P.w, every S in the order of the table, MQ and SP of the parent, and
+// then SD. Those that share sessions have them at the same index, so two forks
+// agree on the order; and who holds S never wants P.
+//
+// What a child held that has died is closed by its parent, one session after
+// another as close does it, before the parent's next sleep or in its exit,
+// where nothing is held.
 //
 // # One thread
 //
-// With one thread no lock is taken. The thread marks itself as being inside an
+// With one thread no lock is taken, but S of sessions that are shared. The thread marks itself as being inside an
 // operation with a plain store. A second thread that registers switches the
 // locks on, for good, makes that known with membarrier, and waits until the
 // first has left the operation it may be in.
@@ -61,11 +78,11 @@ func init() {
 
 // Lock kinds of the preset.
 const (
-	kindP, kindS, kindMQ, kindSP = "bravo", "ttas", "ttas", "ttas"
+	kindP, kindS, kindMQ, kindSP, kindSD = "bravo", "ttas", "ttas", "ttas", "ttas"
 )
 
 // classes are the lock classes, in the order in which they are taken.
-var classes = [...]string{"P", "S", "MQ", "SP"}
+var classes = [...]string{"P", "S", "MQ", "SP", "SD"}
 
 // New makes an application with per-worker tables.
 func New(o vls.Options) (vls.App, error) {
@@ -77,6 +94,9 @@ func New(o vls.Options) (vls.App, error) {
 		}
 	}
 	var err error
+	if a.shared, err = a.lock("SD", kindSD); err != nil {
+		return nil, err
+	}
 	a.core, err = core.New(o.Config, core.Hooks{
 		Sleep:   func(t *core.Thread, s *core.Session) { t.Owner.(*thread).sleep(s) },
 		Woke:    func(t *core.Thread, s *core.Session) bool { return t.Owner.(*thread).woke(s) },
@@ -84,6 +104,9 @@ func New(o vls.Options) (vls.App, error) {
 		EnterMQ: func(t *core.Thread) { t.Owner.(*thread).enterMQ() },
 		TryMQ:   func(t *core.Thread) bool { return t.Owner.(*thread).tryMQ() },
 		LeaveMQ: func(t *core.Thread) { t.Owner.(*thread).leaveMQ() },
+
+		EnterShared: func(*core.Thread) { a.shared.Lock() },
+		LeaveShared: func(*core.Thread) { a.shared.Unlock() },
 	})
 	if err != nil {
 		return nil, err
@@ -93,6 +116,7 @@ func New(o vls.Options) (vls.App, error) {
 
 type app struct {
 	core     *core.App
+	shared   locks.Lock                // SD
 	counters map[string]*locks.Counter // nil: not counted
 }
 
@@ -106,6 +130,19 @@ func (a *app) lock(class, kind string) (locks.Lock, error) {
 }
 
 func (a *app) NewProcess() (vls.Process, error) {
+	p, err := a.process()
+	if err != nil {
+		return nil, err
+	}
+	if p.w, err = a.core.NewWorker(); err != nil {
+		return nil, err
+	}
+	p.w.Owner = p
+	return p, nil
+}
+
+// process makes a process without a worker.
+func (a *app) process() (*process, error) {
 	// Without membarrier who registers second cannot know where the first is.
 	p := &process{a: a, several: !hw.MembarrierAvailable()}
 	rw, err := locks.NewRW(kindP)
@@ -119,9 +156,6 @@ func (a *app) NewProcess() (vls.Process, error) {
 		return nil, err
 	}
 	if p.spool, err = a.lock("SP", kindSP); err != nil {
-		return nil, err
-	}
-	if p.w, err = a.core.NewWorker(); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -142,8 +176,9 @@ func (a *app) Close() error { return a.core.Close() }
 
 // session is a VLS session: what S protects, beside the VCL session.
 type session struct {
-	lock locks.Lock
-	s    *core.Session // nil once closed
+	lock   locks.Lock    // S; those that share a session by fork have one
+	s      *core.Session // nil once closed
+	shared bool          // by fork, once and for all; S has to be taken
 }
 
 type process struct {
@@ -158,23 +193,10 @@ type process struct {
 	threads []*thread
 	slots   [256]bool // reader numbers for P that are taken
 	several bool      // locks are on for good: there was a second thread
+	forked  bool      // some sessions are shared
 }
 
 func (p *process) NewThread() vls.Thread { return &thread{p: p, w: p.w} }
-
-func (p *process) Fork() (vls.Process, error) { return nil, syscall.ENOTSUP }
-
-func (p *process) Exit() error {
-	t := &thread{p: p, w: p.w}
-	c, err := p.w.NewThread(t)
-	if err != nil {
-		return err
-	}
-	t.alone.Store(true)
-	p.w.Close(c)
-	c.Exit()
-	return nil
-}
 
 // What a thread holds.
 const (
@@ -184,6 +206,13 @@ const (
 	hMark // not a lock: the mark is set for the queue alone
 )
 
+// Modes of a thread.
+const (
+	locked = iota
+	alone  // it is the only one of its process, and needs no locks
+	sharer // it is, and needs S of sessions that are shared by fork
+)
+
 // thread is a calling context.
 type thread struct {
 	vls.Unimplemented
@@ -191,16 +220,17 @@ type thread struct {
 	mark uint32 // 1 while inside an operation without locks; see setMark
 	held uint8  // locks, and hMark
 	want uint8  // of hS and hSP, what the operation goes on with after a wait
-	// alone: the thread is the only one of its process, and needs no locks. Who
-	// registers second clears it.
-	alone atomic.Bool
-	w     *core.Worker
-	c     *core.Thread // &core, nil until registered
-	core  core.Thread
-	v     *session // whose S is held
+	// mode is which locks the thread needs. Who registers second, or forks,
+	// changes it.
+	mode atomic.Uint32
+	w    *core.Worker
+	c    *core.Thread // &core, nil until registered
+	core core.Thread
+	v    *session // whose S is held
 
 	p    *process
-	slot int // reader number for P
+	slot int           // reader number for P
+	fds  []core.PollFD // memory for Poll
 	_    [128]byte
 }
 
@@ -227,23 +257,36 @@ func (t *thread) Register() error {
 	t.want = hS
 	if len(p.threads) > 0 && !p.several {
 		p.several = true
-		first := p.threads[0]
-		first.alone.Store(false)
-		// Either it sees that before it goes on, or its mark is seen here.
-		hw.HeavyFence()
-		for i := 1; atomic.LoadUint32(&first.mark) != 0; i++ {
-			hw.Pause()
-			if i%64 == 0 {
-				runtime.Gosched()
-			}
-		}
+		p.threads[0].lockOut()
 	}
 	p.threads = append(p.threads, t)
 	if !p.several {
-		t.c.Bare = true
-		t.alone.Store(true)
+		t.c.Bare = !p.forked
+		t.mode.Store(p.mode())
 	}
 	return nil
+}
+
+// mode is that of the only thread of a process. Under mu.
+func (p *process) mode() uint32 {
+	if p.forked {
+		return sharer
+	}
+	return alone
+}
+
+// lockOut makes the only thread of its process take locks, and waits until it
+// has left an operation that it may be in without. Under mu.
+func (t *thread) lockOut() {
+	t.mode.Store(locked)
+	// Either it sees that before it goes on, or its mark is seen here.
+	hw.HeavyFence()
+	for i := 1; atomic.LoadUint32(&t.mark) != 0; i++ {
+		hw.Pause()
+		if i%64 == 0 {
+			runtime.Gosched()
+		}
+	}
 }
 
 // Exit unregisters the thread.
@@ -261,18 +304,23 @@ func (t *thread) Exit() error {
 		}
 	}
 	p.slots[t.slot] = false
-	t.alone.Store(false)
+	t.mode.Store(locked)
 	t.c.Exit()
 	t.c = nil
 	return nil
 }
 
 // begin starts an operation that has no session: it registers the thread, and
-// marks it if it is alone. True: no locks are needed.
+// marks it if it is alone. True: no locks are needed, but S of what is shared.
 func (t *thread) begin() (bool, error) {
 	for {
 		setMark(&t.mark, 1)
-		if t.alone.Load() {
+		switch t.mode.Load() {
+		case alone:
+			return true, nil
+		case sharer:
+			// It may hold S, with which one does not spin.
+			t.c.Bare = false
 			return true, nil
 		}
 		setMark(&t.mark, 0)
@@ -299,6 +347,7 @@ func (t *thread) acquire(h vls.Handle) (*core.Session, error) {
 			setMark(&t.mark, 0)
 			return nil, syscall.EBADFD
 		}
+		t.lockShared(s.Owner.(*session))
 		return s, nil
 	}
 	p := t.p
@@ -328,6 +377,14 @@ func (t *thread) lockS(v *session) {
 	v.lock.Lock()
 	t.held |= hS
 	t.v = v
+}
+
+// lockShared takes S of a session that is shared by fork, for a thread that
+// takes no locks else.
+func (t *thread) lockShared(v *session) {
+	if v.shared {
+		t.lockS(v)
+	}
 }
 
 // release ends an operation, with whatever it holds by then.
@@ -371,14 +428,21 @@ func (t *thread) lockSP(single bool) {
 }
 
 // sleep is the hook before a wait: nothing is held from here on.
-func (t *thread) sleep(*core.Session) { t.release() }
+func (t *thread) sleep(*core.Session) {
+	t.release()
+	t.p.reap()
+}
 
 // woke is the hook after a wait: what the operation needs is taken again, by
 // the mode that is in force now, and its session looked up again.
 func (t *thread) woke(s *core.Session) bool {
+	if s == nil {
+		return true // of select and poll, which need none
+	}
 	setMark(&t.mark, 1)
 	v := s.Owner.(*session)
-	if t.alone.Load() {
+	if t.mode.Load() != locked {
+		t.lockShared(v)
 		return v.s != nil
 	}
 	setMark(&t.mark, 0)
@@ -419,7 +483,7 @@ func (t *thread) markForMQ() bool {
 		return true
 	}
 	setMark(&t.mark, 1)
-	if t.alone.Load() {
+	if t.mode.Load() != locked {
 		t.held |= hMark
 		return true
 	}

@@ -54,14 +54,14 @@ func TestLocks(t *testing.T) {
 			everything(t, th, peer)
 			// q has one thread in both rounds, so the counts are p's.
 			stats := app.Locks()
-			if len(stats) != 4 {
-				t.Fatalf("%d lock classes are counted, want P, S, MQ and SP", len(stats))
+			if len(stats) != 5 {
+				t.Fatalf("%d lock classes are counted, want P, S, MQ, SP and SD", len(stats))
 			}
 			for _, st := range stats {
 				if !two && st.Acquisitions != 0 {
 					t.Errorf("%v: one thread took %s %d times", wait, st.Class, st.Acquisitions)
 				}
-				if two && st.Acquisitions == 0 {
+				if two && st.Acquisitions == 0 && st.Class != "SD" {
 					t.Errorf("%v: two threads never took %s", wait, st.Class)
 				}
 			}
@@ -136,6 +136,27 @@ func everything(t *testing.T, th, peer vls.Thread) {
 	ok("epoll timeout", err)
 	ok("epoll del", th.EpollCtl(set, core.EPOLL_CTL_DEL, s, nil))
 
+	d, err := th.Create(vls.UDP, false)
+	ok("create", err)
+	ok("bind", th.Bind(d, ep))
+	_, err = th.Sendto(d, buf[:100], 0, ep)
+	ok("sendto", err)
+	_, _, err = th.Recvfrom(d, buf, core.MSG_PEEK)
+	ok("recvfrom", err)
+	fds := []vls.PollFD{{Handle: d, Events: core.EPOLLIN}}
+	_, err = th.Poll(fds, -1)
+	ok("poll", err)
+	ok("connect", th.Connect(d, ep))
+	_, err = th.Read(d, buf)
+	ok("read", err)
+	_, err = th.Poll(fds, time.Millisecond)
+	ok("poll timeout", err)
+	var read vls.HandleSet
+	read.Add(d)
+	_, err = th.Select(&read, nil, nil, time.Millisecond)
+	ok("select", err)
+	ok("close", th.Close(d))
+
 	_, err = th.SessionHandle(s)
 	ok("session handle", err)
 	index, _, err := th.SessionIndex(s)
@@ -153,4 +174,93 @@ func everything(t *testing.T, th, peer vls.Thread) {
 	}
 	ok("stale", th.Close(s), syscall.EBADFD)
 	ok("exit", th.Exit())
+}
+
+// With one thread a process that has forked takes no lock for what it does not
+// share, and S alone for what it does, but for the last close, which takes SD.
+func TestLocksOfSharers(t *testing.T) {
+	s, err := vls.Lookup("perworker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, err := s.New(vls.Options{CountLocks: true, Config: core.Config{SegmentSize: 64 << 20}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := app.NewProcess()
+	if err != nil {
+		t.Fatal(err)
+	}
+	th := p.NewThread()
+	port := uint16(6000)
+	pair := func(th vls.Thread) (x, y vls.Handle) {
+		t.Helper()
+		port++
+		ep := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
+		l, err := th.Create(vls.TCP, false)
+		for _, f := range []func() error{
+			func() error { return err },
+			func() error { return th.Bind(l, ep) },
+			func() error { return th.Listen(l, 1) },
+			func() error { x, err = th.Create(vls.TCP, false); return err },
+			func() error { return th.Connect(x, ep) },
+			func() error { y, _, err = th.Accept(l, 0); return err },
+			func() error { return th.Close(l) },
+		} {
+			if err := f(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return x, y
+	}
+	use := func(th vls.Thread, x, y vls.Handle) {
+		t.Helper()
+		for range 10 {
+			if n, err := th.Write(x, []byte("hello")); n != 5 || err != nil {
+				t.Fatal(n, err)
+			}
+			if n, err := th.Read(y, make([]byte, 9)); n != 5 || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		if err := th.Close(x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	counts := func() map[string]uint64 {
+		m := make(map[string]uint64)
+		for _, st := range app.Locks() {
+			m[st.Class] = uint64(st.Acquisitions)
+		}
+		return m
+	}
+	x, y := pair(th)
+	child, err := p.Fork()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ct := child.NewThread()
+	for _, c := range []struct {
+		what string
+		th   vls.Thread
+		own  bool
+		want map[string]uint64
+	}{
+		{"the parent's own", th, true, map[string]uint64{}},
+		{"the child's own", ct, true, map[string]uint64{}},
+		{"shared, by the child", ct, false, map[string]uint64{"S": 21}},
+		{"shared, by the parent, which closes last", th, false, map[string]uint64{"S": 21, "SD": 1}},
+	} {
+		u, v := x, y
+		if c.own {
+			u, v = pair(c.th)
+		}
+		before := counts()
+		use(c.th, u, v)
+		for class, n := range counts() {
+			if n -= before[class]; n != c.want[class] {
+				t.Errorf("%s: %s is taken %d times, want %d", c.what, class, n, c.want[class])
+			}
+		}
+	}
 }

@@ -71,7 +71,7 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 		return 0, vls.Endpoint{}, err
 	}
 	defer t.release()
-	t.lockSP(t.held&hS == 0)
+	t.lockSP(t.mark != 0)
 	t.want = hS | hSP
 	s, err := t.c.Accept(l, flags)
 	t.want = hS
@@ -86,7 +86,7 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 
 func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 	setMark(&t.mark, 1)
-	if !t.alone.Load() {
+	if t.mode.Load() != alone {
 		return t.readLocked(h, p)
 	}
 	s := t.w.Lookup(core.Handle(h))
@@ -111,7 +111,7 @@ func (t *thread) readLocked(h vls.Handle, p []byte) (int, error) {
 
 func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 	setMark(&t.mark, 1)
-	if !t.alone.Load() {
+	if t.mode.Load() != alone {
 		return t.writeLocked(h, p)
 	}
 	s := t.w.Lookup(core.Handle(h))
@@ -130,6 +130,26 @@ func (t *thread) writeLocked(h vls.Handle, p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := t.c.Write(s, p)
+	t.release()
+	return n, err
+}
+
+func (t *thread) Recvfrom(h vls.Handle, p []byte, flags int) (int, vls.Endpoint, error) {
+	s, err := t.acquire(h)
+	if err != nil {
+		return 0, vls.Endpoint{}, err
+	}
+	n, ep, err := t.c.Recvfrom(s, p, flags)
+	t.release()
+	return n, ep, err
+}
+
+func (t *thread) Sendto(h vls.Handle, p []byte, flags int, ep vls.Endpoint) (int, error) {
+	s, err := t.acquire(h)
+	if err != nil {
+		return 0, err
+	}
+	n, err := t.c.Sendto(s, p, flags, ep)
 	t.release()
 	return n, err
 }
@@ -161,7 +181,7 @@ func (t *thread) Close(h vls.Handle) error {
 	if v == nil {
 		return syscall.EBADFD
 	}
-	if !single {
+	if !single || v.shared {
 		t.lockS(v)
 	}
 	t.lockMQ(single)
@@ -219,6 +239,8 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 	if !single {
 		set.lock.Lock()
 		defer set.lock.Unlock()
+	}
+	if !single || v.shared {
 		v.lock.Lock()
 		defer v.lock.Unlock()
 	}
@@ -233,6 +255,42 @@ func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Dur
 	n, err := t.c.EpollWait(s, evs, timeout)
 	t.release()
 	return n, err
+}
+
+func (t *thread) Select(read, write, except *vls.HandleSet, timeout time.Duration) (int, error) {
+	return vls.SelectBy(t.poll, read, write, except, timeout)
+}
+
+func (t *thread) Poll(fds []vls.PollFD, timeout time.Duration) (int, error) {
+	return vls.PollBy(t.poll, &t.fds, fds, timeout)
+}
+
+func (t *thread) poll(fds []core.PollFD, timeout time.Duration) (int, error) {
+	if _, err := t.begin(); err != nil {
+		return 0, err
+	}
+	if t.w.Forked() {
+		setMark(&t.mark, 0)
+		t.attend(fds)
+		if _, err := t.begin(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := t.c.Poll(fds, timeout)
+	t.release()
+	return n, err
+}
+
+// attend makes inherited listeners that are to be polled serve.
+func (t *thread) attend(fds []core.PollFD) {
+	for i := range fds {
+		if s, err := t.acquire(vls.Handle(fds[i].Handle)); err == nil {
+			if s.Passive() {
+				t.c.Attend(s)
+			}
+			t.release()
+		}
+	}
 }
 
 func (t *thread) SessionHandle(h vls.Handle) (vls.SessionHandle, error) {

@@ -8,10 +8,9 @@ import (
 	"vlsbench/vls"
 )
 
-// Create, bind, listen, connect, accept, and what this version does not have.
+// Create, bind, listen, connect, accept.
 var sessionCases = []testCase{
 	{name: "create", doc: "TCP makes a session, blocking or not as asked; an unknown protocol is EAFNOSUPPORT", run: testCreate},
-	{name: "not-supported", doc: "datagrams, fork, select and poll answer ENOTSUP", run: testNotSupported},
 	{name: "bind-errors", doc: "bind wants an address, once, on a session that is neither connected nor a set", run: testBindErrors},
 	{name: "listen-idempotent", doc: "listen on a listener sets its backlog anew", run: testListenIdempotent},
 	{name: "listen-errors", doc: "unbound and connected are EINVAL, a taken endpoint EADDRINUSE until its listener closes", run: testListenErrors},
@@ -36,18 +35,6 @@ func testCreate(e *env) {
 	e.create(th, false).attrIs(core.GetFlags, 0)
 	e.create(th, true).attrIs(core.GetFlags, syscall.O_NONBLOCK)
 	e.want(syscall.EAFNOSUPPORT, err1(th.Create(vls.Proto(77), false)))
-}
-
-func testNotSupported(e *env) {
-	p := e.process()
-	th := e.threadOf(p)
-	x, _ := e.pair(th, th)
-	e.want(syscall.ENOTSUP, err1(th.Create(vls.UDP, false)))
-	e.want(syscall.ENOTSUP, err2(th.Recvfrom(x.h, make([]byte, 8), 0)))
-	e.want(syscall.ENOTSUP, err1(th.Sendto(x.h, make([]byte, 8), 0, e.address())))
-	e.want(syscall.ENOTSUP, err1(th.Select(nil, nil, nil, 0)))
-	e.want(syscall.ENOTSUP, err1(th.Poll(nil, 0)))
-	e.want(syscall.ENOTSUP, err1(p.Fork()))
 }
 
 func testBindErrors(e *env) {
@@ -202,6 +189,17 @@ func testConnectNonblockingFails(e *env) {
 		x.attrIs(core.GetError, int(syscall.ECONNREFUSED))
 		x.attrIs(core.GetError, 0)
 		x.reading(syscall.ENOTCONN)
+
+		// Tried again it fails again, which is news.
+		s.mod(x, et)
+		s.cold = true
+		s.none()
+		for range 2 {
+			e.want(syscall.EINPROGRESS, th.Connect(x.h, e.address()))
+			s.soon(report{x, errs | hup})
+			s.none()
+			x.attrIs(core.GetError, int(syscall.ECONNREFUSED))
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 )
 
 // limit is when the watchdog ends a case: hundreds of times what any takes.
-const limit = 10 * time.Second
+const limit = 30 * time.Second
 
 // layout says where a second thread of a case lives.
 type layout string
@@ -68,12 +68,33 @@ var skips = []skip{{
 		"thread-registers-while-first-reads",
 		"thread-registers-while-first-works", "pool-grows-while-thread-reads",
 		"stale-handle-among-threads", "allocs-two-threads", "epoll-handoff",
+		"dgram-close-wakes", "dgram-shutdown-wakes", "dgram-many-receivers",
+		"poll-close-wakes", "poll-two-threads", "poll-sees-connect",
 	},
+}, {
+	reason: "the strategy has no fork (NoFork is set)",
+	when:   func(s vls.Strategy) bool { return s.NoFork },
+	cases:  forkNames(),
+}, {
+	reason: "the strategy has fork",
+	when:   func(s vls.Strategy) bool { return !s.NoFork },
+	cases:  []string{"fork-refused"},
 }, {
 	reason: "the strategy has more than one thread per process",
 	when:   func(s vls.Strategy) bool { return s.MaxThreads != 1 },
 	cases:  []string{"second-thread-refused"},
 }}
+
+// forkNames are all cases that fork.
+func forkNames() []string {
+	var names []string
+	for _, c := range forkCases {
+		if c.name != "fork-refused" {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}
 
 // skipped is why a strategy leaves a case out, or "".
 func skipped(s vls.Strategy, name string, l layout) string {
@@ -92,7 +113,8 @@ func skipped(s vls.Strategy, name string, l layout) string {
 
 // cases is the suite.
 func cases() []testCase {
-	return slices.Concat(sessionCases, streamCases, closeCases, handleCases, epollCases, threadCases, limitCases)
+	return slices.Concat(sessionCases, streamCases, closeCases, handleCases, epollCases, threadCases, limitCases,
+		datagramCases, attrCases, selectCases, forkCases, processCases)
 }
 
 // Run judges a strategy.

@@ -1,0 +1,184 @@
+package core
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+	"strconv"
+	"strings"
+	"time"
+
+	"vlsbench/fifo"
+)
+
+// Limits of the time-outs of a vcl.conf, in seconds.
+const minTimeout, maxTimeout = 1, 3600
+
+// confOption is a name of vcl.conf. Those that set nothing here are accepted,
+// since a user's own file has them, and noted with the reason.
+type confOption struct {
+	name     string
+	kind     string // of the value: "", "bytes", "events", "workers", "seconds", "text"
+	min, max int
+	why      string // it has no effect; "": it has
+}
+
+const noVPP = "there is no VPP to attach to"
+
+// confOptions are the names that a vcl.conf may have: first those that say
+// something here.
+func confOptions() []confOption {
+	var all []confOption
+	kinds := map[string]string{"event-queue-size": "events", "max-workers": "workers"}
+	for _, s := range settings {
+		kind := kinds[s.name]
+		if kind == "" {
+			kind = "bytes"
+		}
+		all = append(all, confOption{name: s.name, kind: kind, min: s.min, max: s.max})
+	}
+	all = append(all,
+		confOption{name: "session-timeout", kind: "seconds", min: minTimeout, max: maxTimeout},
+		confOption{name: "app-timeout", kind: "seconds", min: minTimeout, max: maxTimeout, why: "an application is attached at once"},
+		confOption{name: "use-mq-eventfd", why: "queues are slept on by futex"},
+		confOption{name: "multi-thread-workers", why: "whether a thread has a worker of its own is the strategy's to say"},
+	)
+	for _, name := range []string{"app-socket-api", "api-socket-name", "api-prefix", "namespace-id", "namespace-secret", "tls-engine"} {
+		all = append(all, confOption{name: name, kind: "text", why: noVPP})
+	}
+	for _, name := range []string{
+		"app-scope-local", "app-scope-global", "app-proxy-transport-tcp", "app-proxy-transport-udp",
+		"app_original_dst", "huge_page",
+	} {
+		all = append(all, confOption{name: name, why: noVPP})
+	}
+	for _, name := range []string{
+		"heapsize", "vpp-api-q-length", "listen-queue-size", "add-segment-size", "preallocated-fifo-pairs",
+	} {
+		all = append(all, confOption{name: name, kind: "text", why: "memory is taken as it is needed, from one segment"})
+	}
+	return all
+}
+
+// ReadConfig reads a vcl.conf: one section, vcl { … }, with a name and, where it
+// takes one, a value on each line; # begins a comment. Numbers are decimal or
+// 0x…, those of bytes may end in k, m or g. Of a name that comes twice the last
+// one counts. What the file does not say is zero, for which New takes defaults.
+//
+// The notes name what is valid in a vcl.conf and is not, or not quite, done
+// here. The error names the line, what is wrong with it, and what would be
+// valid.
+func ReadConfig(r io.Reader) (c Config, notes []string, err error) {
+	options := confOptions()
+	in := bufio.NewScanner(r)
+	line, open, closed := 0, false, false
+	for in.Scan() {
+		line++
+		text, _, _ := strings.Cut(in.Text(), "#")
+		words := strings.Fields(text)
+		switch {
+		case len(words) == 0:
+		case closed:
+			return Config{}, nil, fmt.Errorf("line %d: %q after the end of the section: want nothing", line, words[0])
+		case !open:
+			if strings.Join(words, "") != "vcl{" {
+				return Config{}, nil, fmt.Errorf("line %d: %q: want the section, \"vcl {\"", line, words[0])
+			}
+			open = true
+		case words[0] == "}" && len(words) == 1:
+			closed = true
+		default:
+			note, err := c.set(options, words)
+			if err != nil {
+				return Config{}, nil, fmt.Errorf("line %d: %w", line, err)
+			}
+			if note != "" {
+				notes = append(notes, fmt.Sprintf("line %d: %s", line, note))
+			}
+		}
+	}
+	switch err := in.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return Config{}, nil, fmt.Errorf("line %d: longer than %d bytes", line+1, bufio.MaxScanTokenSize)
+	case err != nil:
+		return Config{}, nil, err
+	case !open:
+		return Config{}, nil, fmt.Errorf("line %d: the file ends: want the section, \"vcl {\"", line+1)
+	case !closed:
+		return Config{}, nil, fmt.Errorf("line %d: the file ends within the section: want \"}\"", line+1)
+	}
+	return c, notes, nil
+}
+
+// set takes over one line.
+func (c *Config) set(options []confOption, words []string) (note string, err error) {
+	for _, o := range options {
+		if o.name == words[0] {
+			return c.setOption(o, words[1:])
+		}
+	}
+	var names []string
+	for _, o := range options {
+		names = append(names, o.name)
+	}
+	return "", fmt.Errorf("unknown name %q; there are: %s", words[0], strings.Join(names, ", "))
+}
+
+func (c *Config) setOption(o confOption, values []string) (note string, err error) {
+	value := strings.Join(values, " ")
+	switch {
+	case o.kind == "" && len(values) != 0:
+		return "", fmt.Errorf("%s takes no value, not %q", o.name, value)
+	case o.kind == "text" && len(values) != 1:
+		return "", fmt.Errorf("%s %s: want one value", o.name, value)
+	}
+	if o.kind != "" && o.kind != "text" {
+		bad := fmt.Errorf("%s %s: want a number of %s from %d to %d", o.name, value, o.kind, o.min, o.max)
+		n, ok := number(value, o.kind == "bytes")
+		if ok && o.kind == "events" && n > 0 {
+			// VCL takes any number; a lane is as long as a power of two.
+			if p := uint64(1) << bits.Len64(n-1); n > fifo.MaxEvents {
+				note, n = fmt.Sprintf("%s %s: %d is the most there is", o.name, value, fifo.MaxEvents), fifo.MaxEvents
+			} else if p != n {
+				note, n = fmt.Sprintf("%s %s: %d is the next power of two", o.name, value, p), p
+			}
+		}
+		if !ok || n < uint64(o.min) || n > uint64(o.max) {
+			return "", bad
+		}
+		for _, s := range settings {
+			if s.name == o.name {
+				*s.field(c) = int(n)
+			}
+		}
+		if o.name == "session-timeout" {
+			c.SessionTimeout = time.Duration(n) * time.Second
+		}
+	}
+	if o.why != "" {
+		note = fmt.Sprintf("%s has no effect: %s", o.name, o.why)
+	}
+	return note, nil
+}
+
+// number reads a number that is not negative, with a unit if it may have one.
+func number(s string, unit bool) (uint64, bool) {
+	scale := uint64(1)
+	digits := s
+	if unit && s != "" && !strings.HasPrefix(s, "0x") {
+		if k := strings.IndexByte("kmg", s[len(s)-1]|0x20); k >= 0 {
+			scale, digits = 1<<(10*(k+1)), s[:len(s)-1]
+		}
+	}
+	base := 10
+	if strings.HasPrefix(digits, "0x") {
+		digits, base = digits[2:], 16
+	}
+	n, err := strconv.ParseUint(digits, base, 64)
+	if err != nil || n > 1<<63/scale {
+		return 0, false
+	}
+	return n * scale, true
+}

@@ -1,0 +1,236 @@
+package core
+
+import (
+	"runtime"
+	"syscall"
+
+	"vlsbench/audit"
+)
+
+// Fork registers a worker that is the image of t's: it has every session of it
+// at the same index and under the same handle, sharing what it stands for, and
+// every epoll set, with the same members, for itself. made is called for each,
+// with the parent's and the child's, before anybody else can find the child's.
+// ENOMEM: max-workers are registered, or there is no room; nothing has changed
+// then.
+//
+// Listeners are passive in the child until it accepts from one, adds it to a
+// set or selects on it. Sessions that were closed, and still are waited on, are
+// not the child's.
+//
+// Session pool, message queue, and all of every session of the worker:
+// exclusive. Shared data: entered and left inside.
+func (t *Thread) Fork(made func(parent, child *Session)) (*Worker, error) {
+	w := t.w
+	a := w.app
+	child, err := a.newWorker(w)
+	if err != nil {
+		return nil, err
+	}
+	t.enterMQ()
+	defer t.leaveMQ()
+	// What is known is known to both.
+	t.drain()
+	w.poolAudit.Enter("session pool", audit.Exclusive)
+	defer w.poolAudit.Leave(audit.Exclusive)
+	if !t.share() {
+		t.retire(child)
+		return nil, syscall.ENOMEM
+	}
+	child.sessions.mirror(&w.sessions, func(key uint64, p, c *Session) {
+		c.image(child, p, Handle(key))
+		if made != nil {
+			made(p, c)
+		}
+	})
+	// The sets, once all members are there.
+	w.sessions.Each(func(name uint64, p *Session) {
+		if p.epoll != nil {
+			child.sessions.Get(name).mirrorSet(p, func(m *Session) *Session {
+				return child.sessions.Get(w.sessions.Live(m.handle.Index()))
+			})
+		}
+	})
+	w.forked.Store(true)
+	child.forked.Store(true)
+	return child, nil
+}
+
+// Forked reports whether the worker was forked, or shares sessions since it was
+// made.
+func (w *Worker) Forked() bool { return w.forked.Load() }
+
+// share makes every session of the worker one that can be shared. False: there
+// is no room, and none is.
+func (t *Thread) share() bool {
+	a := t.w.app
+	t.enterShared()
+	defer t.leaveShared()
+	var fresh []*Session
+	ok := true
+	t.w.sessions.Each(func(_ uint64, s *Session) {
+		if s.sh != nil || s.epoll != nil || !ok {
+			return
+		}
+		if sh := a.allocShared(); sh != nil {
+			s.ctlAudit.Enter("session control", audit.Exclusive)
+			s.rxAudit.Enter("session rx", audit.Exclusive)
+			s.txAudit.Enter("session tx", audit.Exclusive)
+			s.txAudit.Leave(audit.Exclusive)
+			s.rxAudit.Leave(audit.Exclusive)
+			s.ctlAudit.Leave(audit.Exclusive)
+			s.join(sh)
+			fresh = append(fresh, s)
+		} else {
+			ok = false
+		}
+	})
+	for _, s := range fresh {
+		if ok {
+			s.settleDial()
+			s.sendTo(s.sh.handle)
+			continue
+		}
+		a.freeShared(s.sh)
+		s.forget()
+	}
+	return ok
+}
+
+// image makes s, a new session of a child, share what p of its parent is.
+func (s *Session) image(w *Worker, p *Session, key Handle) {
+	s.w, s.handle = w, key
+	s.refs.Store(1)
+	s.like(p)
+	s.hold()
+	if p.lsn != nil {
+		s.lsn = p.lsn.passive(key)
+	}
+	if p.sh != nil {
+		s.join(p.sh)
+	}
+}
+
+// like makes s the session that o is, but for what is a worker's own: its
+// handle, listener and sets. The reference to the connection is the caller's to
+// count.
+func (s *Session) like(o *Session) {
+	s.proto, s.local, s.remote = o.proto, o.local, o.remote
+	s.conn, s.side, s.rx, s.tx = o.conn, o.side, o.rx, o.tx
+	s.dg, s.opt = o.dg, o.opt
+	s.err.Store(o.err.Load())
+	s.flags.Store(o.flags.Load() & spreads)
+	s.state.Store(o.state.Load())
+}
+
+// hold counts one more session of the connection or of the datagrams.
+func (s *Session) hold() {
+	if s.conn != nil {
+		s.conn.refs.Add(1)
+	}
+	if s.dg != nil {
+		s.dg.refs.Add(1)
+	}
+}
+
+// sendTo makes news of what the session stands for go to h, 0: nowhere.
+func (s *Session) sendTo(h Handle) {
+	if s.conn != nil {
+		s.conn.target[s.side].Store(uint64(h))
+	}
+	if s.dg != nil {
+		s.dg.target.Store(uint64(h))
+	}
+}
+
+// mirrorSet makes s, the image of set p, have the images of its members.
+func (s *Session) mirrorSet(p *Session, image func(*Session) *Session) {
+	s.epoll = &epollSet{}
+	for m := p.epoll.members.head; m != nil; m = m.epi.next {
+		o := image(m)
+		s.epoll.add(s, o)
+		i, j := &o.epi, &m.epi
+		i.events, i.data, i.off, i.last, i.tail = j.events, j.data, j.off, j.last, j.tail
+		o.flags.Or(m.flags.Load() & (fMember | fEpollOut | fFull | fFailed))
+		s.epoll.heat(o)
+	}
+}
+
+// settleDial waits for the answer to a connect that is under way, which the
+// session layer owes within microseconds.
+func (s *Session) settleDial() {
+	for s.flags.Load()&fDialing != 0 {
+		s.answered()
+		runtime.Gosched()
+	}
+}
+
+// Die declares that the worker's process is gone, without a word: its threads
+// make no call any more, and those that wait in one do not come back from it
+// with anything. What it held is to be given back by its parent, which finds it
+// by TakeDead at its next wait or exit. False: it has no parent that could, and
+// whoever calls does.
+func (w *Worker) Die() bool {
+	a := w.app
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := w.parent
+	if p == nil {
+		return false
+	}
+	w.parent = nil
+	w.sibling = p.dead.Load()
+	p.dead.Store(w)
+	return true
+}
+
+// TakeDead is a worker whose process has died and that is w's to close, or nil:
+// a child of it, or of a child that has died. The caller closes its sessions
+// and then the worker, as the exit of its process would have. Any thread, where
+// it holds nothing.
+func (w *Worker) TakeDead() *Worker {
+	if w.dead.Load() == nil {
+		return nil
+	}
+	w.app.mu.Lock()
+	defer w.app.mu.Unlock()
+	d := w.dead.Load()
+	if d == nil {
+		return nil
+	}
+	w.dead.Store(d.sibling)
+	d.sibling = nil
+	d.orphan()
+	for c := d.dead.Load(); c != nil; {
+		next := c.sibling
+		c.sibling = w.dead.Load()
+		w.dead.Store(c)
+		c = next
+	}
+	d.dead.Store(nil)
+	return d
+}
+
+// PutDead takes TakeDead back: the worker could not be closed yet.
+func (w *Worker) PutDead(d *Worker) {
+	w.app.mu.Lock()
+	d.sibling = w.dead.Load()
+	w.dead.Store(d)
+	w.app.mu.Unlock()
+}
+
+// Orphan is the first thing that an exit does: children that die from then on
+// are not the worker's, and what TakeDead has still to give is all.
+func (w *Worker) Orphan() {
+	w.app.mu.Lock()
+	w.orphan()
+	w.app.mu.Unlock()
+}
+
+func (w *Worker) orphan() {
+	for i := range w.app.workers {
+		if c := w.app.workers[i].Load(); c != nil && c.parent == w {
+			c.parent = nil
+		}
+	}
+}

@@ -1,0 +1,290 @@
+package core
+
+import (
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// take is an RPC that hands over the session whose handle is asked for.
+func take(t *Thread, c *Call) {
+	s := t.w.Lookup(Handle(c.Arg))
+	if s == nil {
+		c.Err = syscall.EBADFD
+		return
+	}
+	if busy, _ := t.Owner.(*bool); busy != nil && *busy {
+		c.Err = syscall.EBUSY
+		return
+	}
+	p, err := t.HandOver(s)
+	c.Out, c.Err = p, err
+}
+
+// fetch takes a session of another worker over.
+func fetch(t *Thread, h Handle) (*Session, error) {
+	s, err := t.Create(TCP, false)
+	if err != nil {
+		return nil, err
+	}
+	c := Call{Arg: uint64(h)}
+	if err := t.Call(h.Worker(), &c, -1); err != nil {
+		t.Close(s)
+		return nil, err
+	}
+	t.Adopt(s, c.Out.(*Parcel))
+	return s, nil
+}
+
+func pattern(pos int) byte { return byte(pos) ^ byte(pos>>8)*7 ^ byte(pos>>16)*13 }
+
+// Two workers take a session from each other again and again, out of each
+// other's waits too, and echo what its peer sends: every byte comes back once
+// and in order. One of them waits on the session, the other on a set.
+func TestHandOverUnderLoad(t *testing.T) {
+	eachWait(t, 3, Config{}, take, func(t *testing.T, ths []*Thread) {
+		total := 1_000_000
+		if ths[0].w.app.cfg.Wait == Spin {
+			total /= 20
+		}
+		x, y := connectedPair(t, ths[0], ths[1], 900)
+		x.flags.Or(fNonblock)
+		var cur atomic.Uint64
+		cur.Store(uint64(y.handle))
+		var moves, left atomic.Int32
+		left.Store(2)
+		errs := make(chan error, 2)
+		var over atomic.Bool
+		for i, th := range ths[1:] {
+			go func() {
+				errs <- echo(th, i == 1, &cur, &moves, &over)
+				over.Store(true)
+				for left.Add(-1); left.Load() > 0; time.Sleep(20 * time.Microsecond) {
+					th.Serve() // the other may be asking
+				}
+			}()
+		}
+		buf := make([]byte, 3000)
+		for sent, got := 0, 0; got < total && !over.Load(); {
+			n := min(1+sent%len(buf), total-sent)
+			for i := range n {
+				buf[i] = pattern(sent + i)
+			}
+			n, err := ths[0].Write(x, buf[:n])
+			if err != nil && err != syscall.EWOULDBLOCK {
+				t.Errorf("write: %v", err)
+				break
+			}
+			sent += n
+			n, err = ths[0].Read(x, buf)
+			if err != nil && err != syscall.EWOULDBLOCK {
+				t.Errorf("read: %v", err)
+				break
+			}
+			for i, b := range buf[:n] {
+				if b != pattern(got+i) {
+					t.Fatalf("byte %d is %#x, want %#x", got+i, b, pattern(got+i))
+				}
+			}
+			if got += n; n == 0 {
+				time.Sleep(5 * time.Microsecond)
+			}
+		}
+		over.Store(true)
+		ths[0].Close(x) // ends a wait
+		for range 2 {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		if moves.Load() < 2 {
+			t.Errorf("the session moved %d times", moves.Load())
+		}
+	})
+}
+
+// echo holds the session of which cur is the handle, for a while, echoes what
+// it reads, and takes it back when the other has taken it.
+func echo(th *Thread, epoll bool, cur *atomic.Uint64, moves *atomic.Int32, over *atomic.Bool) error {
+	buf := make([]byte, 2000)
+	busy := false // what was read has to be echoed before what comes after
+	th.Owner = &busy
+	set, err := th.EpollCreate()
+	if err != nil {
+		return err
+	}
+	for !over.Load() {
+		h := Handle(cur.Load())
+		s := th.w.Lookup(h)
+		if s == nil && h.Worker() == th.w.index {
+			th.Serve()
+			continue
+		}
+		if s == nil {
+			if s, err = fetch(th, h); err == syscall.EBADFD || err == syscall.EBUSY {
+				continue // it is on its way, or in use
+			} else if err != nil {
+				return err
+			}
+			moves.Add(1)
+			cur.Store(uint64(s.handle))
+		}
+		if epoll {
+			if err := th.EpollCtl(set, EPOLL_CTL_ADD, s, &EpollEvent{Events: EPOLLIN}); err != nil && err != syscall.EEXIST {
+				return err
+			}
+			if _, err := th.EpollWait(set, make([]EpollEvent, 1), time.Millisecond); err != nil {
+				return err
+			}
+			if th.w.Lookup(h) == nil {
+				continue
+			}
+		}
+		n, err := th.Read(s, buf)
+		if n > 0 {
+			busy = true
+			_, err = th.Write(s, buf[:n])
+			busy = false
+		}
+		switch {
+		case err == ErrMoved:
+		case err == syscall.ECONNRESET || n == 0 && err == nil:
+			return nil // it is over
+		case err != nil:
+			return err
+		}
+		th.Serve()
+	}
+	return nil
+}
+
+// What a session is goes along: unread data, the end of a stream, its flags,
+// what waits at a listener, its part in what is shared, an empty set.
+func TestHandOverKeeps(t *testing.T) {
+	eachWait(t, 3, Config{}, take, func(t *testing.T, ths []*Thread) {
+		a, b, o := ths[0], ths[1], ths[2]
+		move := func(s *Session) *Session {
+			t.Helper()
+			old := s.handle
+			n, err := b.Create(TCP, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.enterMQ()
+			p, err := a.HandOver(s)
+			a.leaveMQ()
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Adopt(n, p)
+			if a.w.Lookup(old) != nil || b.w.Lookup(n.handle) != n {
+				t.Fatal("the old handle lives, or the new one does not")
+			}
+			return n
+		}
+		read := func(th *Thread, s *Session, want string) {
+			t.Helper()
+			buf := make([]byte, 20)
+			if n, err := th.Read(s, buf); err != nil || string(buf[:n]) != want {
+				t.Fatalf("read %q, %v; want %q", buf[:n], err, want)
+			}
+		}
+		x, y := connectedPair(t, a, o, 901)
+		o.Write(y, []byte("unread"))
+		o.Shutdown(y, syscall.SHUT_WR)
+		a.Shutdown(x, syscall.SHUT_RD)
+		x.flags.Or(fNonblock)
+		x = move(x)
+		read(b, x, "unread")
+		read(b, x, "")
+		if x.flags.Load()&(fNonblock|fRdShut) != fNonblock|fRdShut || x.State() != StateVPPClosing || x.Local().Port() == 0 || x.Remote() != local(901) {
+			t.Errorf("flags %#x, %v, %v to %v", x.flags.Load(), x.State(), x.Local(), x.Remote())
+		}
+		b.Write(x, []byte("back"))
+		b.Close(x)
+		read(o, y, "back")
+		read(o, y, "")
+
+		l, _ := a.Create(TCP, false)
+		a.Bind(l, local(902))
+		if err := a.Listen(l, 4); err != nil {
+			t.Fatal(err)
+		}
+		z, _ := o.Create(TCP, false)
+		if err := o.Connect(z, local(902)); err != nil {
+			t.Fatal(err)
+		}
+		l = move(l)
+		z2, _ := o.Create(TCP, false)
+		if err := o.Connect(z2, local(902)); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if _, err := b.Accept(l, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		set, _ := a.EpollCreate()
+		set = move(set)
+		if err := b.EpollCtl(set, EPOLL_CTL_ADD, l, &EpollEvent{Events: EPOLLIN}); err != nil {
+			t.Fatal(err)
+		}
+		b.enterMQ()
+		if _, err := b.HandOver(set); err != syscall.EBADFD {
+			t.Errorf("hand over of a set with members: %v, want EBADFD", err)
+		}
+		b.leaveMQ()
+
+		x, y = connectedPair(t, a, o, 903)
+		child, err := a.Fork(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, _ := child.NewThread(nil)
+		xc := child.Lookup(x.handle)
+		x = move(x)
+		if xc.OwnerWorker() != b.w.index {
+			t.Errorf("the owner is worker %d, want %d", xc.OwnerWorker(), b.w.index)
+		}
+		b.Close(x)
+		o.Write(y, []byte("shared"))
+		read(c, xc, "shared")
+		c.Close(xc)
+		read(o, y, "")
+	})
+}
+
+// When all is closed that was handed over the fifos are back.
+func TestHandOverLeavesNothing(t *testing.T) {
+	eachWait(t, 3, Config{}, take, func(t *testing.T, ths []*Thread) {
+		a, b, o := ths[0], ths[1], ths[2]
+		var used int
+		for i := range 200 {
+			x, y := connectedPair(t, a, o, 904)
+			o.Write(y, make([]byte, 5000))
+			n, _ := b.Create(TCP, false)
+			a.enterMQ()
+			p, err := a.HandOver(x)
+			a.leaveMQ()
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Adopt(n, p)
+			b.Read(n, make([]byte, 5000))
+			b.Close(n)
+			o.Close(y)
+			if i == 20 {
+				used = a.w.app.seg.Used()
+			}
+		}
+		if now := a.w.app.seg.Used(); now != used {
+			t.Errorf("%d bytes are used, %d were after a few", now, used)
+		}
+		for _, th := range ths {
+			if n := th.w.Sessions(); n > 1 { // what a wait has left, at most
+				t.Errorf("worker %d has %d sessions", th.w.index, n)
+			}
+		}
+	})
+}

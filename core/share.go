@@ -1,0 +1,300 @@
+package core
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"vlsbench/audit"
+)
+
+// Flags of a session, from the other end of the word.
+const (
+	fServes  = 1 << 31 // a listener that was accepted from, or that a set or a select has asked about
+	fDialing = 1 << 30 // the session layer has not answered its connect yet
+	fMoved   = 1 << 29 // given away: who waits on it must look for it elsewhere
+)
+
+// shared is what the sessions have in common that one session has become by
+// fork. Each worker has a session of its own, with its own waiters, sets and
+// fate, for one and the same connection or listener; who touches one
+// exclusively must have them all to itself.
+type shared struct {
+	ctlAudit audit.Resource
+	rxAudit  audit.Resource
+	txAudit  audit.Resource
+
+	// handle is what news for any of them is sent to.
+	handle   Handle
+	audience atomic.Pointer[audience]
+}
+
+// audience are the sessions that share one, in the order in which they came to
+// it: the first is the owner. It is never changed; a change makes another.
+type audience struct {
+	of  Handle
+	who []Handle
+}
+
+// sharedIndex is the worker index in handles of shared data.
+const sharedIndex = 255
+
+// self is where news for s goes that all who share it must hear.
+func (s *Session) self() Handle {
+	if s.sh != nil {
+		return s.sh.handle
+	}
+	return s.handle
+}
+
+// others calls f for the other sessions that share this one.
+func (s *Session) others(f func(o *Session)) {
+	if s.sh == nil {
+		return
+	}
+	for _, h := range s.sh.audience.Load().who {
+		if o := s.w.app.session(h); o != nil && o != s {
+			f(o)
+		}
+	}
+}
+
+// session is the session with that key, or nil. That it stays what it is is the
+// caller's to see to.
+func (a *App) session(h Handle) *Session {
+	if w := a.workers[h.Worker()].Load(); w != nil {
+		return w.sessions.Key(uint64(h))
+	}
+	return nil
+}
+
+// OwnerWorker is the index of the worker that the session belongs to: of several
+// that share it the one that has had it longest. Session control: shared.
+func (s *Session) OwnerWorker() uint32 { return s.owner().w.index }
+
+func (s *Session) owner() *Session {
+	if s.sh != nil {
+		if o := s.w.app.session(s.sh.audience.Load().who[0]); o != nil {
+			return o
+		}
+	}
+	return s
+}
+
+// spreads are the flags that sessions which share one have alike, as the file
+// description behind two descriptors has them.
+const spreads = fRead | fWrite | fNonblock | fRdShut | fWrShut | fDgram
+
+// spread makes those that share s what s has become.
+func (s *Session) spread() {
+	if s.sh == nil {
+		return
+	}
+	s.others(func(o *Session) {
+		o.local, o.remote, o.opt = s.local, s.remote, s.opt
+		switch {
+		case s.conn != nil && o.conn == nil:
+			s.conn.refs.Add(1)
+			o.connected(s.conn, s.side)
+		case s.lsn != nil && o.lsn == nil:
+			o.lsn = s.lsn.passive(o.handle)
+			o.state.Store(uint32(StateListen))
+		case s.lsn != nil:
+			o.lsn.backlog.Store(s.lsn.backlog.Load())
+			o.lsn.setFifos(s.opt)
+		case s.dg != nil:
+			o.state.Store(s.state.Load())
+		}
+		f := s.flags.Load() & spreads
+		o.flags.Or(f)
+		o.flags.And(f | ^uint32(spreads))
+	})
+	if s.conn != nil {
+		s.conn.target[s.side].Store(uint64(s.sh.handle))
+	}
+}
+
+// forget ends what a session had in common with others, when nobody uses it any
+// more.
+func (s *Session) forget() {
+	s.sh, s.dial = nil, nil
+	s.ctlAudit.PartOf(nil)
+	s.rxAudit.PartOf(nil)
+	s.txAudit.PartOf(nil)
+}
+
+// join makes s, in which nobody is, one of those that share sh.
+func (s *Session) join(sh *shared) {
+	s.partOf(sh)
+	who := []Handle{s.handle}
+	if a := sh.audience.Load(); a != nil && a.of == sh.handle {
+		who = append(slices.Clip(a.who), s.handle)
+	}
+	sh.audience.Store(&audience{of: sh.handle, who: who})
+}
+
+func (s *Session) partOf(sh *shared) {
+	s.sh = sh
+	s.ctlAudit.PartOf(&sh.ctlAudit)
+	s.rxAudit.PartOf(&sh.rxAudit)
+	s.txAudit.PartOf(&sh.txAudit)
+}
+
+// allocShared makes the data of a session that is to be shared; nil: there is
+// no room. Shared data: exclusive.
+func (a *App) allocShared() *shared {
+	h, sh := a.shared.Alloc()
+	if sh == nil {
+		return nil
+	}
+	sh.handle = Handle(h)
+	sh.audience.Store(nil)
+	a.shared.Publish(h)
+	return sh
+}
+
+func (a *App) freeShared(sh *shared) {
+	a.shared.Invalidate(uint64(sh.handle))
+	a.shared.Free(uint64(sh.handle))
+}
+
+// unshare takes s out of those that share its session; the next one is the
+// owner then, if it was. True: there is no other.
+func (t *Thread) unshare(s *Session) (last bool) {
+	if s.sh == nil {
+		return true
+	}
+	sh := s.sh
+	who := slices.Clone(sh.audience.Load().who)
+	who = slices.DeleteFunc(who, func(h Handle) bool { return h == s.handle })
+	sh.audience.Store(&audience{of: sh.handle, who: who})
+	if len(who) > 0 {
+		return false
+	}
+	t.enterShared()
+	t.w.app.freeShared(sh)
+	t.leaveShared()
+	return true
+}
+
+func (t *Thread) enterShared() {
+	a := t.w.app
+	if f := a.hooks.EnterShared; f != nil {
+		f(t)
+	}
+	a.sharedAudit.Enter("shared data", audit.Exclusive)
+}
+
+func (t *Thread) leaveShared() {
+	a := t.w.app
+	a.sharedAudit.Leave(audit.Exclusive)
+	if f := a.hooks.LeaveShared; f != nil {
+		f(t)
+	}
+}
+
+// postAll sends an event to all who share a session.
+func (t *Thread) postAll(to Handle, kind Event) {
+	sh := t.w.app.shared.Key(uint64(to))
+	if sh == nil {
+		return
+	}
+	// The data may be another session's by now: its audience says whose it is.
+	if a := sh.audience.Load(); a != nil && a.of == to {
+		for _, h := range a.who {
+			t.post(h, kind)
+		}
+	}
+}
+
+// passive is a listener at the same endpoint, for another session, that does
+// not serve yet.
+func (l *listener) passive(target Handle) *listener {
+	o := &listener{ep: l.ep, target: target, v6only: l.v6only, reuse: l.reuse}
+	o.rx.Store(l.rx.Load())
+	o.tx.Store(l.tx.Load())
+	o.backlog.Store(l.backlog.Load())
+	o.stack.Store(listenerClosed)
+	return o
+}
+
+// serve makes a listener that was inherited take its share of the connections,
+// once its worker shows that it wants them. If the owner never did, it may not
+// be interested, and stops: what would be queued there nobody would accept.
+// Session control: exclusive.
+func (t *Thread) serve(s *Session) {
+	if s.lsn == nil || s.flags.Load()&fServes != 0 && s.lsn.serves() {
+		return
+	}
+	s.flags.Or(fServes)
+	t.open(s.lsn)
+	if o := s.owner(); o != s && o.flags.Load()&fServes == 0 {
+		t.hand(o.lsn, s.lsn)
+	}
+}
+
+// Passive reports whether the session is a listener that does not serve its
+// worker. Any thread.
+func (s *Session) Passive() bool {
+	return State(s.state.Load()) == StateListen && s.dg == nil && !s.lsn.serves()
+}
+
+// Attend makes a passive listener serve, as Accept and EpollCtl do by
+// themselves, for a Poll that is about to look at it. Session control:
+// exclusive.
+func (t *Thread) Attend(s *Session) {
+	s.ctlAudit.Enter("session control", audit.Exclusive)
+	t.serve(s)
+	s.ctlAudit.Leave(audit.Exclusive)
+}
+
+// open makes a listener serve.
+func (t *Thread) open(l *listener) {
+	if !l.serves() {
+		l.reopen()
+		t.w.app.layer.join(l)
+	}
+}
+
+// hand makes a listener stop to serve, and gives what waits there to another
+// of the same endpoint.
+func (t *Thread) hand(l, heir *listener) {
+	t.w.app.layer.unlisten(l)
+	c := l.close()
+	if c == nil {
+		return
+	}
+	for c != nil {
+		next := c.next
+		heir.push(c, true)
+		c = next
+	}
+	t.post(heir.target, EventAccepted)
+}
+
+// refuseAll refuses what waits at a listener that is closed.
+func (t *Thread) refuseAll(l *listener) {
+	for c := l.close(); c != nil; {
+		next := c.next
+		t.refuse(c)
+		c = next
+	}
+}
+
+// unlisten ends a listener that is being closed. Where others share it they go
+// on, and have what waited here; the last one refuses that.
+func (t *Thread) unlisten(s *Session, last bool) {
+	if last {
+		t.w.app.layer.unlisten(s.lsn)
+		t.refuseAll(s.lsn)
+		return
+	}
+	var heir *listener
+	s.others(func(o *Session) {
+		if heir == nil || !heir.serves() && o.lsn.serves() {
+			heir = o.lsn
+		}
+	})
+	// Somebody listens at any moment, or a connector would be refused.
+	t.open(heir)
+	t.hand(s.lsn, heir)
+}
