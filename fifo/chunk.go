@@ -137,6 +137,7 @@ func (f *Fifo) link(last, r Ref, start uint32) {
 	f.h.prod.pending = r
 	f.seg.linked(r, f.ref)
 	f.nextOf(last).Store(uint32(r))
+	sched.Point("fifo: link made, and the chunk still pending")
 	f.h.prod.pending = 0
 }
 
@@ -200,6 +201,7 @@ func (f *Fifo) cut(last Ref) {
 		f.h.prod.pending = r
 		f.nextOf(last).Store(uint32(f.following(r)))
 		f.seg.release(r)
+		sched.Point("fifo: cut off, and the chunk still pending")
 		f.h.prod.pending = 0
 	}
 }

@@ -22,7 +22,7 @@ func (f *Fifo) EnqueueEarly(p []byte) (int, error) {
 	e.at += uint64(len(p))
 	f.publishTail()
 	sched.Point("twin: published, before the bytes")
-	f.copyIn(at, p)
+	f.copyIn(at, addressOf(p), uint64(len(p)))
 	return len(p), nil
 }
 
