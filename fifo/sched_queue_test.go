@@ -247,7 +247,7 @@ func TestSchedulesOfStoppedProducer(t *testing.T) {
 	for _, mode := range []fifo.WaitMode{fifo.Park, fifo.Adaptive, fifo.Spin} {
 		c := newQueueTest(t)
 		c.each, c.full, c.wait, c.post = fifo.MinEvents+2, fifo.MinEvents-2, []int{1}, postWait(mode)
-		got := stop(t, sched.Options{Schedules: 300}, []string{"producer0"}, c.body)
+		got := stop(t, sched.Options{Schedules: 120}, []string{"producer0"}, c.body)
 		list := slotPoints
 		if mode != fifo.Spin {
 			list += waitPoints
@@ -361,8 +361,8 @@ func TestSchedulesOfOverrun(t *testing.T) {
 // Two processes' views of the lanes of one queue: a lane that is made at the
 // same time is there for both.
 func TestSchedulesOfViews(t *testing.T) {
-	sched.Explore(t, sched.Options{Schedules: 3000}, func(r *sched.Run) {
-		s := heap(t, 1<<20)
+	sched.Explore(t, sched.Options{Schedules: 1500}, func(r *sched.Run) {
+		s := heap(t, tightSize)
 		q := createQueue(t, s, fifo.MinEvents, fifo.SeqCst)
 		for p := range 2 {
 			v := q.Through(join(t, s))

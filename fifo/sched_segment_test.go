@@ -336,7 +336,7 @@ func TestSchedulesOfOwners(t *testing.T) {
 		}
 	}
 	real := func(s *fifo.Segment) *fifo.Segment { return join(t, s) }
-	sched.Explore(t, sched.Options{Schedules: 2000}, body(real))
+	sched.Explore(t, sched.Options{Schedules: 1000}, body(real))
 	got := stop(t, sched.Options{Schedules: 20}, []string{"a", "b"}, body(real))
 	for _, p := range []string{
 		"segment: owner number claimed, before its slice",
@@ -453,7 +453,7 @@ func TestSchedulesOfDeadSweeper(t *testing.T) {
 	fifo.SetSweepPause(0)
 	defer fifo.SetSweepPause(time.Millisecond)
 	mem := fifo.AlignedBytes(tightSize)
-	got := stop(t, sched.Options{Schedules: 60}, []string{"sweeper"}, func(r *sched.Run) {
+	got := stop(t, sched.Options{Schedules: 30}, []string{"sweeper"}, func(r *sched.Run) {
 		h, views := tight(t, r, mem, 3)
 		s, dead, dying := views[0], views[1], views[2]
 		// Killed with all sorts of things under way.
@@ -683,10 +683,8 @@ func TestSchedulesOfDeadEnd(t *testing.T) {
 			fifo: between bytes and head`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.t, c.mem = t, fifo.AlignedBytes(tightSize+tightSize/2)
-			rep := sched.Explore(t, sched.Options{Schedules: 2000}, c.body)
-			t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
-			got := stop(t, sched.Options{Schedules: 60}, []string{c.dies}, c.body)
+			c.t, c.mem = t, fifo.AlignedBytes(600<<10)
+			got := stop(t, sched.Options{Schedules: 30}, []string{c.dies}, c.body)
 			points(t, got, c.points)
 		})
 	}

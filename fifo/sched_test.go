@@ -43,7 +43,7 @@ func found(t *testing.T, o sched.Options, want string, body func(*sched.Run)) {
 // it comes to, at each visit, and returns the names of the points.
 func stop(t *testing.T, o sched.Options, threads []string, body func(*sched.Run)) []string {
 	t.Helper()
-	rep := sched.Explore(t, sched.Options{Schedules: 1000}, body)
+	rep := sched.Explore(t, sched.Options{Schedules: 500}, body)
 	names := map[string]bool{}
 	runs := 0
 	before := t.Failed()
@@ -291,7 +291,7 @@ func TestSchedulesOfStream(t *testing.T) {
 		{"resized in place", 10_000, fifo.Release, resized(provide(2999)), func() drain { return dropPieces(1501) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			rep := sched.Explore(t, sched.Options{Schedules: 3000}, streamBody(t, c.size, c.ord, c.feed, c.drain))
+			rep := sched.Explore(t, sched.Options{Schedules: 1500}, streamBody(t, c.size, c.ord, c.feed, c.drain))
 			t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
 		})
 	}
