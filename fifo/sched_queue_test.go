@@ -294,11 +294,12 @@ const (
 // Whoever takes over from a producer that was stopped at any point posts on from
 // there, and all arrives.
 func TestSchedulesOfHeir(t *testing.T) {
-	c := newQueueTest(t)
-	c.heir = 0
-	got := stop(t, sched.Options{Schedules: 60}, []string{"producer0"}, c.body)
-	points(t, got, postPoints)
-
+	for p, name := range []string{"producer0", "producer1"} {
+		c := newQueueTest(t)
+		c.heir = p
+		got := stop(t, sched.Options{Schedules: 60}, []string{name}, c.body)
+		points(t, got, postPoints)
+	}
 	t.Run("twin: lane before the count of lanes", func(t *testing.T) {
 		c := newQueueTest(t)
 		c.heir = 1

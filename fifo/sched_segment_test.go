@@ -515,6 +515,48 @@ func TestSchedulesOfDeadSweeper(t *testing.T) {
 		segment: run in reserve, before it is settled`)
 }
 
+// Blocks that move from list to list, and so take a sweeper along to another
+// list, are not taken for lost, nor are those that it misses.
+func TestSchedulesOfMovingBlocks(t *testing.T) {
+	fifo.SetSweepPause(0)
+	defer fifo.SetSweepPause(time.Millisecond)
+	mem := fifo.AlignedBytes(tightSize)
+	rep := sched.Explore(t, sched.Options{Schedules: 2000}, func(r *sched.Run) {
+		h, views := tight(t, r, mem, 2)
+		s := views[0]
+		// A list in one slice, and nothing else, so that the other owner steals.
+		var list []fifo.Ref
+		for class := fifo.NClasses - 1; class >= 0; class-- {
+			for b := s.Alloc(uint32(class)); b != 0; b = s.Alloc(uint32(class)) {
+				if class == 0 && len(list) < 4 {
+					list = append(list, b)
+				} else {
+					h.pass(s, b, "", "nobody")
+				}
+			}
+		}
+		for _, b := range list {
+			s.Release(b)
+		}
+		w := &worker{name: "living", s: views[1], hands: h}
+		r.Go("living", func() {
+			w.take(0)
+			w.give(false)
+			w.take(0)
+			w.take(0)
+			w.give(false)
+			w.give(false)
+		})
+		r.Go("sweeper", func() {
+			if _, err := s.Sweep(-1); err != nil {
+				r.Fatalf("%v", err)
+			}
+		})
+		r.Check(func() { h.whole(s) })
+	})
+	t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
+}
+
 // deadEnd is a stream of which one end's owner dies and is swept, while the
 // other end goes on and a third owner takes what comes back for a fifo of its
 // own.

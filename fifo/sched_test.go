@@ -282,6 +282,7 @@ func TestSchedulesOfStream(t *testing.T) {
 		{"seqcst", 10_000, fifo.SeqCst, enqueue(3000), dequeues(3500)},
 		{"batched", 10_000, fifo.Batched(3), enqueue(1500), dequeues(1700)},
 		{"batched, one chunk", chunk, fifo.Batched(2), enqueue(chunk / 4), dequeues(chunk / 4)},
+		{"batches larger than the fifo", chunk, fifo.Batched(50), enqueue(chunk / 4), dequeues(chunk)},
 		{"in place", 10_000, fifo.Release, provide(3000), func() drain { return dropPieces(3500) }},
 		{"in place, batched", 10_000, fifo.Batched(2), provide(3000), func() drain { return dropPieces(3500) }},
 		{"pieces", 10_000, fifo.Release, enqueuePieces(3300), func() drain { return peek(3500) }},
