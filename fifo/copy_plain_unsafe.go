@@ -6,10 +6,10 @@ import "unsafe"
 
 // The twins of the copies in plain Go, whose ranges the race detector sees.
 
-func (f *Fifo) copyIn(at uint64, p []byte) {
-	copy(unsafe.Slice((*byte)(unsafe.Add(f.base, at)), len(p)), p)
+func (f *Fifo) copyIn(at uint64, from address, n uint64) {
+	copy(bytesAt(unsafe.Add(f.base, at), n), bytesAt(from, n))
 }
 
-func (f *Fifo) copyOut(p []byte, at uint64) {
-	copy(p, unsafe.Slice((*byte)(unsafe.Add(f.base, at)), len(p)))
+func (f *Fifo) copyOut(to address, at, n uint64) {
+	copy(bytesAt(to, n), bytesAt(unsafe.Add(f.base, at), n))
 }

@@ -11,9 +11,9 @@ import "unsafe"
 
 type half = [16]byte
 
-// copyIn copies p to place at.
-func (f *Fifo) copyIn(at uint64, p []byte) {
-	to, from, n := unsafe.Add(f.base, at), unsafe.Pointer(unsafe.SliceData(p)), uintptr(len(p))
+// copyIn copies n bytes to place at.
+func (f *Fifo) copyIn(at uint64, from address, n uint64) {
+	to := unsafe.Add(f.base, at)
 	if n-33 < 32 {
 		*(*half)(to) = *(*half)(from)
 		*(*half)(unsafe.Add(to, 16)) = *(*half)(unsafe.Add(from, 16))
@@ -21,12 +21,12 @@ func (f *Fifo) copyIn(at uint64, p []byte) {
 		*(*half)(unsafe.Add(to, n-16)) = *(*half)(unsafe.Add(from, n-16))
 		return
 	}
-	copy(unsafe.Slice((*byte)(to), n), p)
+	copy(unsafe.Slice((*byte)(to), n), unsafe.Slice((*byte)(from), n))
 }
 
-// copyOut fills p from place at.
-func (f *Fifo) copyOut(p []byte, at uint64) {
-	from, to, n := unsafe.Add(f.base, at), unsafe.Pointer(unsafe.SliceData(p)), uintptr(len(p))
+// copyOut copies n bytes from place at.
+func (f *Fifo) copyOut(to address, at, n uint64) {
+	from := unsafe.Add(f.base, at)
 	if n-33 < 32 {
 		*(*half)(to) = *(*half)(from)
 		*(*half)(unsafe.Add(to, 16)) = *(*half)(unsafe.Add(from, 16))
@@ -34,5 +34,5 @@ func (f *Fifo) copyOut(p []byte, at uint64) {
 		*(*half)(unsafe.Add(to, n-16)) = *(*half)(unsafe.Add(from, n-16))
 		return
 	}
-	copy(p, unsafe.Slice((*byte)(from), n))
+	copy(unsafe.Slice((*byte)(to), n), unsafe.Slice((*byte)(from), n))
 }

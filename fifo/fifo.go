@@ -159,13 +159,17 @@ func (f *Fifo) Free() {
 // which are more than len(p) if they close a gap before out-of-order data.
 // ErrFull: nothing fits. ErrGrow: nothing could be written for want of a chunk.
 // Producer.
-func (f *Fifo) Enqueue(p []byte) (int, error) {
+func (f *Fifo) Enqueue(p []byte) (int, error) { return f.enqueue(addressOf(p), uint64(len(p))) }
+
+// enqueue takes the message by its address: a slice has its pointer stored on
+// the stack, and the store buffer's entries are what bounds a stream.
+func (f *Fifo) enqueue(p address, n uint64) (int, error) {
 	e := &f.h.prod
-	at, n := e.at, uint64(len(p))
+	at := e.at
 	if n > e.end-at {
-		return f.enqueueSlow(p)
+		return f.enqueueSlow(bytesAt(p, n))
 	}
-	f.copyIn(at, p)
+	f.copyIn(at, p, n)
 	at += n
 	e.at = at
 	if f.ord == Release {
@@ -178,24 +182,26 @@ func (f *Fifo) Enqueue(p []byte) (int, error) {
 
 // Dequeue reads and frees what is there, at most len(p). ErrEmpty: nothing is.
 // Consumer.
-func (f *Fifo) Dequeue(p []byte) (int, error) {
+func (f *Fifo) Dequeue(p []byte) (int, error) { return f.dequeue(addressOf(p), uint64(len(p))) }
+
+func (f *Fifo) dequeue(p address, n uint64) (int, error) {
 	e := &f.h.cons
-	at, n := e.at, uint64(len(p))
+	at := e.at
 	if n > e.end-at {
 		// Whoever keeps up comes here every time. A tail that no producer can
 		// have written leads no further than the chunk's end.
 		tail := atomic.LoadUint32(&f.h.tail)
 		if tail == e.tail || e.end == e.stop || e.pat.left <= 1 {
-			return f.dequeueSlow(p)
+			return f.dequeueSlow(bytesAt(p, n))
 		}
 		e.pat.left--
 		e.tail = tail
 		e.end = min(e.stop, at+uint64(tail-uint32(at-e.delta)))
 		if n > e.end-at {
-			return f.dequeueSlow(p)
+			return f.dequeueSlow(bytesAt(p, n))
 		}
 	}
-	f.copyOut(p, at)
+	f.copyOut(p, at, n)
 	at += n
 	e.at = at
 	if f.ord == Release {
@@ -316,7 +322,7 @@ func (f *Fifo) fill(p []byte, message int) int {
 			break
 		}
 		n := min(int(e.stop-e.at), len(p)-done)
-		f.copyIn(e.at, p[done:done+n])
+		f.copyIn(e.at, addressOf(p[done:]), uint64(n))
 		e.at += uint64(n)
 		done += n
 	}
@@ -383,7 +389,7 @@ func (f *Fifo) dequeueSlow(p []byte) (int, error) {
 			break
 		}
 		k := min(int(e.stop-e.at), n-done)
-		f.copyOut(p[done:done+k], e.at)
+		f.copyOut(addressOf(p[done:]), e.at, uint64(k))
 		e.at += uint64(k)
 		done += k
 	}

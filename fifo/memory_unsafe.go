@@ -69,3 +69,7 @@ func data(base address, at uint64, n uint32) []byte {
 func (s *Segment) spansAt(r Ref) []span {
 	return unsafe.Slice((*span)(s.payload(r)), s.sizeOf(r)/uint32(unsafe.Sizeof(span{})))
 }
+
+// addressOf is where a slice's bytes are, and bytesAt the other way round.
+func addressOf(p []byte) address         { return unsafe.Pointer(unsafe.SliceData(p)) }
+func bytesAt(p address, n uint64) []byte { return unsafe.Slice((*byte)(p), n) }

@@ -38,7 +38,7 @@ func (f *Fifo) EnqueueAt(offset int, p []byte) error {
 func (f *Fifo) writeOver(c *cursor, p []byte) {
 	for {
 		n := min(len(p), int(c.stop-c.at))
-		f.copyIn(c.at, p[:n])
+		f.copyIn(c.at, addressOf(p), uint64(n))
 		c.at += uint64(n)
 		if p = p[n:]; len(p) == 0 {
 			return

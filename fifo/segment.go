@@ -44,11 +44,12 @@ const (
 	runShare = 256
 
 	// coldBytes is how much of a class a slice puts in circulation for streams
-	// across cores before it hands out again what came back: twice the second
-	// level cache of a core (1 MB), so that what is rewritten is in neither
-	// core's any more. A line that both still hold costs a third of a line round
-	// trip to write, one that neither holds less than a tenth.
-	coldBytes = 2 << 20
+	// across cores before it hands out again what came back, so that what is
+	// rewritten is in neither core's second-level cache (1 MB) any more. A line
+	// that both still hold costs a third of a line round trip to write. With 2,
+	// 4 and 8 MB a message of 64 B took 0.094, 0.080 and 0.064 round trips in a
+	// fifo of 64 KB, and 0.077, 0.064 and 0.047 in one of 4 MB.
+	coldBytes = 8 << 20
 )
 
 // Ref is an offset in a segment, in lines. 0 is none.

@@ -310,7 +310,7 @@ func TestAllocNear(t *testing.T) {
 // put in circulation, and fresh memory before that unless it runs low.
 func TestCold(t *testing.T) {
 	watchdog(t, endless)
-	s := heap(t, 32<<20)
+	s := heap(t, 8*fifo.ColdBytes)
 	for _, class := range []uint32{1, 5} {
 		const held = 4
 		window := fifo.ColdBytes / int(fifo.ClassSize(class))
@@ -344,7 +344,7 @@ func TestCold(t *testing.T) {
 		}
 	}
 	// Where little of it is free, that is handed out by age too, after some time.
-	s = heap(t, 32<<20)
+	s = heap(t, 8*fifo.ColdBytes)
 	const window, free = fifo.ColdBytes / fifo.MinChunk, 16
 	last := map[fifo.Ref]int{}
 	var in []fifo.Ref
