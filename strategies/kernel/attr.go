@@ -138,7 +138,7 @@ func (s *socket) endpointAttr(a vls.Attr, buf []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		ep = s.family.endpoint(sa)
+		ep = s.family.endpoint(s.dgram, sa)
 		if peer := s.peer(); ep.Addr().IsUnspecified() && peer.IsValid() {
 			ep = netip.AddrPortFrom(peer.Addr(), ep.Port())
 		}

@@ -71,6 +71,9 @@ type app struct {
 
 	mu    sync.Mutex
 	procs []*process // by worker index, nil where free
+	// gens are the highest generations that the processes of each worker index
+	// gave out, so that handles of one that exited are stale in the next.
+	gens []uint32
 }
 
 // newApp makes an application, with streams of AF_UNIX or of TCP.
@@ -79,7 +82,7 @@ func newApp(o vls.Options, local bool) (vls.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &app{wait: c.Wait, procs: make([]*process, c.MaxWorkers)}
+	a := &app{wait: c.Wait, procs: make([]*process, c.MaxWorkers), gens: make([]uint32, c.MaxWorkers)}
 	if a.dgrams, err = newInet(); err != nil {
 		return nil, err
 	}
@@ -97,7 +100,7 @@ func (a *app) enroll(p *process) (vls.Process, error) {
 	defer a.mu.Unlock()
 	for i, o := range a.procs {
 		if o == nil {
-			p.worker = uint32(i)
+			p.worker, p.gen = uint32(i), a.gens[i]
 			a.procs[i] = p
 			return p, nil
 		}
@@ -131,6 +134,8 @@ type process struct {
 	eventfds map[int]struct{} // of its threads; under the table's mu
 }
 
+var _ vls.Mortal = (*process)(nil)
+
 func (p *process) NewThread() vls.Thread { return &thread{p: p, wait: p.a.wait, eventfd: -1} }
 
 // Fork makes a process with the same handles. A thread of p that is inside a
@@ -157,7 +162,11 @@ func (p *process) Exit() error {
 	p.a.mu.Lock()
 	if p.a.procs[p.worker] == p {
 		p.a.procs[p.worker] = nil
+		p.a.gens[p.worker] = p.highest()
 	}
 	p.a.mu.Unlock()
 	return nil
 }
+
+// Kill is Exit: the kernel closes what a process leaves, whoever waits for it.
+func (p *process) Kill() error { return p.Exit() }

@@ -24,11 +24,12 @@ import (
 type family interface {
 	domain() int
 	// address is that of an endpoint. EADDRNOTAVAIL: there are too many.
-	address(ep vls.Endpoint) (syscall.Sockaddr, error)
+	address(dgram bool, ep vls.Endpoint) (syscall.Sockaddr, error)
 	// endpoint is that of an address, zero if it has none.
-	endpoint(sa syscall.Sockaddr) vls.Endpoint
-	// bind gives a socket an endpoint, at a free port if that is 0.
-	bind(fd int, ep vls.Endpoint) (vls.Endpoint, error)
+	endpoint(dgram bool, sa syscall.Sockaddr) vls.Endpoint
+	// bind gives a socket an endpoint, at a free port if that is 0. alone:
+	// nobody else in the application has it.
+	bind(s *socket, ep vls.Endpoint, alone bool) (vls.Endpoint, error)
 	// name gives a socket that is to connect or send to ep an address, so that
 	// its peer can tell it from others.
 	name(s *socket, ep vls.Endpoint) error
@@ -52,6 +53,11 @@ type inet struct {
 	mu    sync.RWMutex
 	index map[netip.Addr]uint32
 	addrs []netip.Addr // by index
+	// Ports at which a stranger listens on all addresses of the machine stand
+	// for others, and those for them.
+	moved atomic.Bool
+	port  map[portKey]uint16
+	back  map[portKey]uint16
 }
 
 const (
@@ -59,6 +65,8 @@ const (
 	// perTurn is how many connections come from one address, a small part of
 	// the ports it has: the kernel's search for a free one stays short.
 	perTurn = 4096
+	// firstSubstitute is above what Linux gives out by itself.
+	firstSubstitute = 61000
 )
 
 func newInet() (*inet, error) {
@@ -70,7 +78,8 @@ func newInet() (*inet, error) {
 		number := 16 + rand.Uint32N(4080-16) // neither 127.0 nor 127.255
 		err = syscall.Bind(fd, &syscall.SockaddrUnix{Name: fmt.Sprintf("@vlsbench/loopback/%d", number)})
 		if err == nil {
-			f := &inet{number: number, reserved: fd, index: make(map[netip.Addr]uint32)}
+			f := &inet{number: number, reserved: fd, index: make(map[netip.Addr]uint32),
+				port: make(map[portKey]uint16), back: make(map[portKey]uint16)}
 			for _, a := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified(), loopback4, netip.IPv6Loopback()} {
 				f.index[a] = uint32(len(f.addrs))
 				f.addrs = append(f.addrs, a)
@@ -116,25 +125,72 @@ func (f *inet) sockaddr(turn, index uint32, port uint16) syscall.Sockaddr {
 	return &syscall.SockaddrInet4{Port: int(port), Addr: [4]byte{127, byte(host >> 16), byte(host >> 8), byte(host)}}
 }
 
-func (f *inet) address(ep vls.Endpoint) (syscall.Sockaddr, error) {
+func (f *inet) address(dgram bool, ep vls.Endpoint) (syscall.Sockaddr, error) {
 	i, err := f.indexOf(ep.Addr())
 	if err != nil {
 		return nil, err
 	}
-	return f.sockaddr(0, i, ep.Port()), nil
+	port := ep.Port()
+	if f.moved.Load() {
+		f.mu.RLock()
+		if to, ok := f.port[portKey{dgram, port}]; ok {
+			port = to
+		}
+		f.mu.RUnlock()
+	}
+	return f.sockaddr(0, i, port), nil
 }
 
-func (f *inet) endpoint(sa syscall.Sockaddr) vls.Endpoint {
+func (f *inet) endpoint(dgram bool, sa syscall.Sockaddr) vls.Endpoint {
 	in, ok := sa.(*syscall.SockaddrInet4)
 	if !ok || in.Addr == [4]byte{} {
 		return vls.Endpoint{}
 	}
+	host := int(in.Addr[2])<<8 | int(in.Addr[3])
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	if i := int(in.Addr[3]) % (1 << addrBits); i < len(f.addrs) {
-		return netip.AddrPortFrom(f.addrs[i], uint16(in.Port))
+	i, turn := host%(1<<addrBits), host>>addrBits%(1<<turnBits)
+	if i >= len(f.addrs) {
+		return vls.Endpoint{}
 	}
-	return vls.Endpoint{}
+	port := uint16(in.Port)
+	if of, ok := f.back[portKey{dgram, port}]; ok && turn == 0 {
+		port = of
+	}
+	return netip.AddrPortFrom(f.addrs[i], port)
+}
+
+func (f *inet) bind(s *socket, ep vls.Endpoint, alone bool) (vls.Endpoint, error) {
+	sa, err := f.address(s.dgram, ep)
+	if err != nil {
+		return ep, err
+	}
+	err = syscall.Bind(s.fd, sa)
+	for n := firstSubstitute; err == syscall.EADDRINUSE && alone && n < 1<<16; n++ {
+		sa.(*syscall.SockaddrInet4).Port = n
+		if err = syscall.Bind(s.fd, sa); err == nil {
+			f.move(s.dgram, ep.Port(), uint16(n))
+		}
+	}
+	if err != nil || ep.Port() != 0 {
+		return ep, err
+	}
+	if sa, err = syscall.Getsockname(s.fd); err != nil {
+		return ep, err
+	}
+	return f.endpoint(s.dgram, sa), nil
+}
+
+// move lets a port stand for another one.
+func (f *inet) move(dgram bool, port, to uint16) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if old, ok := f.port[portKey{dgram, port}]; ok {
+		delete(f.back, portKey{dgram, old})
+	}
+	f.port[portKey{dgram, port}] = to
+	f.back[portKey{dgram, to}] = port
+	f.moved.Store(true)
 }
 
 func (f *inet) name(s *socket, ep vls.Endpoint) error {
@@ -155,20 +211,6 @@ func (f *inet) name(s *socket, ep vls.Endpoint) error {
 	return syscall.Bind(s.fd, f.sockaddr(turn, i, 0))
 }
 
-func (f *inet) bind(fd int, ep vls.Endpoint) (vls.Endpoint, error) {
-	sa, err := f.address(ep)
-	if err != nil {
-		return ep, err
-	}
-	if err = syscall.Bind(fd, sa); err != nil || ep.Port() != 0 {
-		return ep, err
-	}
-	if sa, err = syscall.Getsockname(fd); err != nil {
-		return ep, err
-	}
-	return f.endpoint(sa), nil
-}
-
 // local is AF_UNIX, with abstract names.
 type local struct {
 	prefix string
@@ -179,11 +221,11 @@ func newUnix() *local { return &local{prefix: fmt.Sprintf("@vlsbench/%x/", rand.
 
 func (f *local) domain() int { return syscall.AF_UNIX }
 
-func (f *local) address(ep vls.Endpoint) (syscall.Sockaddr, error) {
+func (f *local) address(_ bool, ep vls.Endpoint) (syscall.Sockaddr, error) {
 	return &syscall.SockaddrUnix{Name: f.prefix + ep.String()}, nil
 }
 
-func (f *local) endpoint(sa syscall.Sockaddr) vls.Endpoint {
+func (f *local) endpoint(_ bool, sa syscall.Sockaddr) vls.Endpoint {
 	if un, ok := sa.(*syscall.SockaddrUnix); ok {
 		if text, ours := strings.CutPrefix(un.Name, f.prefix); ours {
 			ep, _ := netip.ParseAddrPort(text)
@@ -193,15 +235,15 @@ func (f *local) endpoint(sa syscall.Sockaddr) vls.Endpoint {
 	return vls.Endpoint{}
 }
 
-func (f *local) bind(fd int, ep vls.Endpoint) (vls.Endpoint, error) {
+func (f *local) bind(s *socket, ep vls.Endpoint, _ bool) (vls.Endpoint, error) {
 	if ep.Port() != 0 {
-		sa, _ := f.address(ep)
-		return ep, syscall.Bind(fd, sa)
+		sa, _ := f.address(false, ep)
+		return ep, syscall.Bind(s.fd, sa)
 	}
 	for range ephemeralPorts {
 		ep = netip.AddrPortFrom(ep.Addr(), uint16(firstPort+f.last.Add(1)%ephemeralPorts))
-		sa, _ := f.address(ep)
-		if err := syscall.Bind(fd, sa); err != syscall.EADDRINUSE {
+		sa, _ := f.address(false, ep)
+		if err := syscall.Bind(s.fd, sa); err != syscall.EADDRINUSE {
 			return ep, err
 		}
 	}
@@ -209,7 +251,7 @@ func (f *local) bind(fd int, ep vls.Endpoint) (vls.Endpoint, error) {
 }
 
 func (f *local) name(s *socket, ep vls.Endpoint) error {
-	_, err := f.bind(s.fd, netip.AddrPortFrom(ep.Addr(), 0))
+	_, err := f.bind(s, netip.AddrPortFrom(ep.Addr(), 0), false)
 	return err
 }
 
@@ -276,6 +318,13 @@ func (p *ports) remove(s *socket) {
 	if s.bound.Addr().IsUnspecified() {
 		p.wild.Add(-1)
 	}
+}
+
+// alone reports whether nobody but s has its endpoint.
+func (p *ports) alone(s *socket) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !slices.ContainsFunc(p.m[s.key()], func(o *socket) bool { return o != s && o.bound == s.bound })
 }
 
 // listen runs listen unless somebody listens already.

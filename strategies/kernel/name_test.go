@@ -37,7 +37,7 @@ func TestSourcesRotate(t *testing.T) {
 		if own.Addr[0] != 127 || own.Addr[1] == 0 {
 			t.Errorf("a connection comes from %v, want one of 127/8 that nobody else uses", own.Addr)
 		}
-		if ep := f.endpoint(sa); ep.Addr() != to.Addr() {
+		if ep := f.endpoint(false, sa); ep.Addr() != to.Addr() {
 			t.Errorf("a connection to %v comes from %v, want the same address", to, ep)
 		}
 		seen[own.Addr] = true
@@ -59,15 +59,15 @@ func TestTooManyAddresses(t *testing.T) {
 	seen := make(map[[4]byte]bool)
 	for i := range 100 {
 		ep := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 80)
-		sa, err := f.address(ep)
+		sa, err := f.address(false, ep)
 		if err != nil {
 			if err != syscall.EADDRNOTAVAIL || i < 50 {
 				t.Errorf("address %d: %v", i, err)
 			}
 			continue
 		}
-		if f.endpoint(sa) != ep {
-			t.Errorf("%v is %v, which is %v", ep, sa, f.endpoint(sa))
+		if f.endpoint(false, sa) != ep {
+			t.Errorf("%v is %v, which is %v", ep, sa, f.endpoint(false, sa))
 		}
 		seen[sa.(*syscall.SockaddrInet4).Addr] = true
 	}

@@ -228,7 +228,7 @@ func (s *socket) bind(ep vls.Endpoint) error {
 		}
 	}
 	if ep.Port() == 0 {
-		got, err := s.family.bind(s.fd, ep)
+		got, err := s.family.bind(s, ep, false)
 		if err != nil {
 			return err
 		}
@@ -242,7 +242,7 @@ func (s *socket) bind(ep vls.Endpoint) error {
 	s.bound = ep
 	err := s.a.ports.add(s)
 	if err == nil {
-		if _, err = s.family.bind(s.fd, ep); err == nil {
+		if _, err = s.family.bind(s, ep, s.a.ports.alone(s)); err == nil {
 			s.named.Store(true)
 			return nil
 		}
@@ -327,7 +327,7 @@ func (s *socket) reaches(ep vls.Endpoint) bool {
 
 // to is the address by which an endpoint is reached.
 func (s *socket) to(ep vls.Endpoint) (syscall.Sockaddr, error) {
-	return s.family.address(s.a.ports.resolve(s.dgram, ep))
+	return s.family.address(s.dgram, s.a.ports.resolve(s.dgram, ep))
 }
 
 func (t *thread) connect(s *slot, h vls.Handle, sa syscall.Sockaddr) error {
@@ -421,7 +421,7 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 // sender is the endpoint of an address that the socket was sent to from. One
 // that is bound to the unspecified address answers from where it was asked.
 func (s *socket) sender(sa syscall.Sockaddr) vls.Endpoint {
-	ep := s.family.endpoint(sa)
+	ep := s.family.endpoint(s.dgram, sa)
 	if !ep.Addr().IsUnspecified() {
 		return ep
 	}

@@ -24,6 +24,7 @@ type table struct {
 	mu   sync.Mutex // of opening and closing
 	n    uint32     // slots ever used
 	free []uint32
+	gen  uint32 // that new slots go on from
 }
 
 // slot is one handle's place, on cache lines of its own.
@@ -129,8 +130,19 @@ func (t *table) make(index uint32) *slot {
 		p.Store(new([pageSlots]slot))
 	}
 	s := t.at(index)
-	s.index = index
+	s.index, s.gen = index, t.gen
 	return s
+}
+
+// highest is the highest generation that was given out.
+func (t *table) highest() uint32 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	gen := t.gen
+	for index := range t.n {
+		gen = max(gen, t.at(index).gen)
+	}
+	return gen
 }
 
 // close makes a handle stale, and whoever is inside a call on it leave.
@@ -171,7 +183,7 @@ func (t *table) each(f func(vls.Handle)) {
 func (t *table) copyFrom(o *table) {
 	for index := range o.n {
 		from, to := o.at(index), t.make(index)
-		to.gen = from.gen
+		to.gen = max(to.gen, from.gen)
 		if h := vls.Handle(from.handle.Load()); h != 0 {
 			from.sock.share()
 			to.set(h, from.sock)

@@ -68,6 +68,15 @@ var differences = []difference{
 	{"dgram-shutdown-wakes", "nobody waits for room", testDgramShutdownWakes},
 	{"dgram-attr", "NWRITE is an estimate", testDgramAttr},
 	{"dgram-epoll-edge", "OUT is always true: nobody waits for room", hotAndCold(testDgramEpollEdge)},
+	{"fork-listener-turns", "a listener has one queue: whoever accepts gets the oldest connection", testLinuxForkListener},
+	{"fork-listener-epoll", "all sets that hold a listener report it while a connection waits", testLinuxForkListenerEpoll},
+	{"fork-dead-listener", "connections wait with the listener, not with a process", testLinuxForkDead},
+	{"fork-unconnected", "before connect a session is OUT and HUP, and a second connect is EISCONN", testLinuxForkUnconnected},
+	{"fork-sets", "parent and child have one set, and one interest list", testLinuxForkSets},
+	{"fork-edge", "parent and child have one set: who waits first takes the report", testLinuxForkEdge},
+	{"reuseport-turns", "which listener gets a connection is left to a hash; AF_UNIX has no REUSEPORT, which is ENOTSUP", testLinuxReuseport},
+	{"reuseport-refused", "that is said by bind; AF_UNIX has no REUSEPORT", testLinuxReuseportRefused},
+	{"reuseport-closes", "how many waited with it is left to a hash; AF_UNIX has no REUSEPORT", testLinuxReuseportCloses},
 }
 
 // linux is the case as Linux has it, if that is what the strategy is to show and
@@ -647,4 +656,240 @@ func testLinuxInherited(e *env) {
 	y := l.accept()
 	y.attrIs(core.GetKeepalive, 0)
 	y.attrIs(core.GetFlags, 0)
+}
+
+func testLinuxForkListener(e *env) {
+	a, o := e.thread(), e.thread()
+	l, ep := e.listen(a, 16)
+	lb := l.on(e.fork(a))
+	for i := range 8 {
+		e.connect(o, ep).write(string(rune('a' + i)))
+	}
+	for i := range 8 {
+		[]end{l, lb}[i/3%2].accept().read(string(rune('a' + i)))
+	}
+	lb.nonblock(true)
+	e.want(syscall.EAGAIN, err2(l.th.Accept(l.h, 0)))
+}
+
+func testLinuxForkListenerEpoll(e *env) {
+	a, o := e.thread(), e.thread()
+	l, ep := e.listen(a, 8)
+	var sets []set
+	for range 3 {
+		b := e.fork(a)
+		s := e.set(b)
+		s.add(l.on(b), in)
+		sets = append(sets, s)
+	}
+	for range 2 {
+		for _, s := range sets {
+			s.none()
+		}
+		e.connect(o, ep)
+		for _, s := range sets {
+			s.soon(report{l, in})
+		}
+		l.on(sets[1].th).accept()
+	}
+}
+
+func testLinuxForkDead(e *env) {
+	a, o := e.thread(), e.thread()
+	l, ep := e.listen(a, 16)
+	l.nonblock(true)
+	b := e.fork(a)
+	e.want(syscall.EAGAIN, err2(b.Accept(l.h, 0)))
+	for range 6 {
+		e.connect(o, ep).write("served")
+	}
+	e.kill(b)
+	for range 6 {
+		l.accept().read("served")
+	}
+	e.want(syscall.EAGAIN, err2(a.Accept(l.h, 0)))
+}
+
+func testLinuxForkUnconnected(e *env) {
+	a, o := e.thread(), e.thread()
+	l, ep := e.listen(o, 8)
+	u, m := e.create(a, false), e.create(a, false)
+	sa := e.set(a)
+	sa.add(u, out)
+	b := e.fork(a)
+	sa.is(report{u, out | hup})
+	e.ok(b.Connect(u.h, ep))
+	sa.soon(report{u, out})
+	y := l.accept()
+	u.write("of the parent")
+	y.read("of the parent")
+	e.want(syscall.EISCONN, a.Connect(u.h, ep))
+	u.on(b).close()
+	u.write("alone")
+	y.read("alone")
+	u.close()
+	y.eof()
+
+	e.ok(a.Bind(m.h, e.address()))
+	e.want(syscall.EINVAL, b.Bind(m.h, e.address()))
+	e.ok(b.Listen(m.h, 4))
+	m.attrIs(core.GetListen, 1)
+	if e.unix() {
+		return // a connect that fails says so itself
+	}
+	w := e.create(a, true)
+	c := e.fork(a)
+	e.want(syscall.EINPROGRESS, a.Connect(w.h, e.address()))
+	s := e.set(a)
+	s.add(w, out)
+	s.soon(report{w, out | errs | hup})
+	w.on(c).attrIs(core.GetError, int(syscall.ECONNREFUSED))
+	w.attrIs(core.GetError, 0)
+}
+
+func testLinuxForkSets(e *env) {
+	a, o := e.thread(), e.thread()
+	x, y := e.pair(a, o)
+	u, v := e.pair(a, o)
+	s := e.set(a)
+	s.add(x, in)
+	b := e.fork(a)
+	sb := set{end: s.on(b)}
+	y.write("news")
+	s.soon(report{x, in})
+	sb.soon(report{x, in})
+	x.read("news")
+	s.none()
+	sb.none()
+	// What one does to the set is done to the other's.
+	s.del(x)
+	e.want(syscall.ENOENT, sb.ctl(core.EPOLL_CTL_MOD, x, in))
+	sb.add(u, in)
+	v.write("more")
+	s.soon(report{u, in})
+	s.close()
+	sb.soon(report{u, in})
+	// A session leaves it when the last process has closed it.
+	u.close()
+	sb.soon(report{u, in})
+	u.on(b).close()
+	sb.none()
+}
+
+func testLinuxForkEdge(e *env) {
+	a, o := e.thread(), e.thread()
+	x, y := e.pair(a, o)
+	u, v := e.pair(a, o)
+	s := e.set(a)
+	s.add(x, in|et)
+	s.add(u, in|oneshot)
+	b := e.fork(a)
+	sb := set{end: s.on(b)}
+	y.write("1")
+	v.write("1")
+	sb.soon(report{x, in}, report{u, in})
+	s.none()
+	y.write("2")
+	v.write("2")
+	s.soon(report{x, in})
+	sb.none()
+	sb.mod(u, in|oneshot)
+	s.soon(report{u, in})
+	sb.none()
+}
+
+// noReuseport wants REUSEPORT to be refused, and reports whether it is not to be
+// had.
+func (e *env) noReuseport(th vls.Thread) bool {
+	e.t.Helper()
+	if e.unix() {
+		e.want(syscall.ENOTSUP, err1(th.Attr(e.create(th, false).h, core.SetReuseport, []byte{1, 1, 1, 1})))
+	}
+	return e.unix()
+}
+
+func testLinuxReuseport(e *env) {
+	o, ep := e.thread(), e.address()
+	if e.noReuseport(o) {
+		return
+	}
+	var ls []end
+	for range 3 {
+		ls = append(ls, e.reuseport(e.thread(), ep, 16))
+	}
+	const n = 12
+	for range n {
+		e.connect(o, ep)
+	}
+	got := 0
+	for _, l := range ls {
+		for {
+			_, _, err := l.th.Accept(l.h, 0)
+			if err == syscall.EAGAIN {
+				break
+			}
+			e.ok(err)
+			got++
+		}
+	}
+	if got != n {
+		e.fatalf("%d connections were accepted, want %d", got, n)
+	}
+}
+
+func testLinuxReuseportRefused(e *env) {
+	a, b, ep := e.thread(), e.thread(), e.address()
+	if e.noReuseport(a) {
+		return
+	}
+	l := e.reuseport(a, ep, 4)
+	m := e.create(b, true)
+	e.want(syscall.EADDRINUSE, b.Bind(m.h, ep))
+	l.close()
+	e.ok(b.Bind(m.h, ep))
+	e.ok(b.Listen(m.h, 4))
+	n := e.create(a, true)
+	n.set(core.SetReuseport, 1)
+	e.want(syscall.EADDRINUSE, a.Bind(n.h, ep))
+}
+
+func testLinuxReuseportCloses(e *env) {
+	o, ep := e.thread(), e.address()
+	if e.noReuseport(o) {
+		return
+	}
+	a := e.reuseport(e.thread(), ep, 16)
+	b := e.reuseport(e.thread(), ep, 16)
+	const n = 12
+	var xs []end
+	for range n {
+		xs = append(xs, e.connect(o, ep))
+	}
+	a.close()
+	got := 0
+	for {
+		h, _, err := b.th.Accept(b.h, 0)
+		if err == syscall.EAGAIN {
+			break
+		}
+		e.ok(err)
+		end{e, b.th, h}.write("b")
+		got++
+	}
+	reset := 0
+	for _, x := range xs {
+		k, err := x.th.Read(x.h, make([]byte, 1))
+		if err == syscall.ECONNRESET {
+			reset++
+		} else if k != 1 || err != nil {
+			e.fatalf("read %d, %v; want a byte or a reset", k, show(err))
+		}
+	}
+	if got+reset != n {
+		e.fatalf("%d were accepted and %d reset, want %d in all", got, reset, n)
+	}
+	e.connect(o, ep)
+	b.accept()
+	b.close()
+	e.want(syscall.ECONNREFUSED, o.Connect(e.create(o, false).h, ep))
 }
