@@ -58,7 +58,11 @@ func (p *player) connectDgram() {
 	}
 	ep := p.somewhere()
 	c := p.do("connect", s, s.proc, ep.String(), func(i int, th vls.Thread) result {
-		return result{err: p.connected(i, th, s.h[i], ep)}
+		err := p.connected(i, th, s.h[i], ep)
+		if err == nil {
+			p.attr(i, s, core.GetError)
+		}
+		return result{err: err}
 	})
 	if c.got[0].err == nil && s.kind == dgrams {
 		s.peer, s.bound = true, true
@@ -80,7 +84,7 @@ func (p *player) sendto() {
 		ep = vls.Endpoint{}
 	}
 	size := max(sizes[p.op.How>>3&7], 0)
-	if p.op.What == 255 {
+	if ep == (vls.Endpoint{}) && p.op.What >= 250 {
 		size = core.MaxDatagram + 1
 	}
 	if s.kind == streams && ep == (vls.Endpoint{}) {

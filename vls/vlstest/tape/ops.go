@@ -238,6 +238,9 @@ func (p *player) read() {
 		op, flags = "oob", syscall.MSG_OOB
 	}
 	from := op != "read" || p.op.How%16 >= 8
+	if size == 0 && s.kind == streams {
+		op, from = "read", false
+	}
 	c := p.do(op, s, s.proc, fmt.Sprint(size), func(i int, th vls.Thread) (r result) {
 		var buf []byte
 		if size >= 0 {
@@ -251,20 +254,18 @@ func (p *player) read() {
 		if r.err != nil || r.n == 0 && s.kind == streams {
 			r.ep = vls.Endpoint{} // whether the end has one is nobody's concern
 		}
-		r.data = buf[:max(r.n, 0)]
+		if data := buf[:max(r.n, 0)]; s.connected() {
+			p.took(s, i, data, op == "peek")
+		} else if !s.isReset() {
+			r.data = data
+		}
 		return r
 	})
-	switch {
-	case s.kind == dgrams:
-		if n := c.got[0].n; n > 0 && op == "read" {
+	if !s.connected() {
+		if n := c.got[0].n; n > 0 && op == "read" && s.kind == dgrams {
 			p.underWay -= p.lens[c.got[0].data[0]]
 		}
 		return
-	case s.c == nil || s.c.reset:
-		return
-	}
-	for i := range p.sides {
-		p.took(s, i, c.got[i].data, op == "peek")
 	}
 	d := &s.c.dir[1-s.side]
 	if d.sent[0] == d.rcvd[0] && !d.full {
@@ -349,6 +350,12 @@ func (p *player) shutdown() {
 	if p.unix && s.kind == streams && (how == syscall.SHUT_RD || how == syscall.SHUT_RDWR) {
 		how = syscall.SHUT_WR
 	}
+	if how != syscall.SHUT_RD && s.txFull() {
+		p.drain(s.c.ends[1-s.side])
+	}
+	if how != syscall.SHUT_WR && s.rxFull() {
+		p.drain(s)
+	}
 	c := p.do("shutdown", s, s.proc, fmt.Sprint(how), func(i int, th vls.Thread) result {
 		return result{err: th.Shutdown(s.h[i], how)}
 	})
@@ -375,6 +382,9 @@ func (p *player) closeSession(s *session) {
 	if s.rxFull() {
 		// Whether there is unread data is to be the same on both.
 		p.drain(s)
+	}
+	if s.txFull() {
+		p.drain(s.c.ends[1-s.side])
 	}
 	p.do("close", s, s.proc, "", func(i int, th vls.Thread) result {
 		return result{err: th.Close(s.h[i])}
@@ -769,7 +779,7 @@ func (p *player) attribute() {
 		{"get shutdown", core.GetShutdown, 4, !s.isReset() && !s.isOver()},
 		{"keepalive", core.GetKeepalive, 4, !(p.unix && s.accepted) && !s.listens},
 		{"set keepalive", core.SetKeepalive, 4, !(p.unix && s.accepted) && !s.listens},
-		{"set flags", core.SetFlags, 4, s.kind == streams},
+		{"set flags", core.SetFlags, 4, s.kind == streams && !s.rxFull()},
 		{"flags of a wrong length", core.GetFlags, 3, true},
 		{"none", 9999, 4, true},
 	}
@@ -826,15 +836,12 @@ func (p *player) drain(s *session) {
 		if i == 1 {
 			p.await(fmt.Sprintf("the rest at %v", s), func() bool {
 				for d.rcvd[i] < d.sent[i] {
-					if read() && r.n == 0 {
-						return false
-					}
-					if r.err != nil && d.rcvd[i] < d.sent[i] {
+					if read() {
 						return false
 					}
 				}
 				read()
-				return true
+				return r.err == nil || !s.peerEnded()
 			})
 		}
 		if d.rcvd[i] != d.sent[i] {
@@ -855,9 +862,11 @@ func (p *player) drain(s *session) {
 // fill writes until nothing fits.
 func (p *player) fill() {
 	s := p.target(func(s *session) bool { return s.connected() && !s.peerEnded() })
-	if s == nil || !s.connected() || s.blocking || s.shutW || s.txFull() || s.peerEnded() ||
-		s.c.deaf[1-s.side] {
+	if s == nil || !s.connected() || s.blocking || s.shutW || s.txFull() || s.peerEnded() || s.c.deaf[1-s.side] {
 		return
+	}
+	if o := s.c.ends[1-s.side]; o == nil || o.blocking {
+		return // somebody is to be able to drain it
 	}
 	d := &s.c.dir[s.side]
 	s.edgeOut, s.out = s.events&core.EPOLLET != 0 && s.events&core.EPOLLOUT != 0, [2]bool{}

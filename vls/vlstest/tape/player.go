@@ -322,7 +322,7 @@ func (p *player) enter(s *session) *session {
 // await waits for the believed side.
 func (p *player) await(what string, f func() bool) {
 	p.note(p.sides[1].name, "settles, "+what)
-	for i := range 3000 {
+	for i := range 1500 {
 		if f() {
 			return
 		}
