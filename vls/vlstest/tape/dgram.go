@@ -84,7 +84,7 @@ func (p *player) sendto() {
 		ep = vls.Endpoint{}
 	}
 	size := max(sizes[p.op.How>>3&7], 0)
-	if ep == (vls.Endpoint{}) && p.op.What >= 250 {
+	if ep == (vls.Endpoint{}) && p.op.What >= 250 && !s.shutW {
 		size = core.MaxDatagram + 1
 	}
 	if s.kind == streams && ep == (vls.Endpoint{}) {
