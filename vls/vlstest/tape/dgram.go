@@ -24,6 +24,9 @@ func (p *player) bind() {
 			return
 		}
 	}
+	if s.isReset() {
+		return
+	}
 	ep := p.endpoint(p.op.What)
 	if s.kind == streams {
 		// Linux looks for who has it at bind, and here that is at listen.

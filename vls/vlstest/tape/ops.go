@@ -136,7 +136,7 @@ func (p *player) connect() {
 		}
 	}
 	l := p.listener(ep)
-	if l != nil && len(l.queue) >= l.backlog || s.kind == dgrams {
+	if l != nil && len(l.queue) >= l.backlog || s.kind == dgrams || s.isReset() {
 		return
 	}
 	c := p.do("connect", s, s.proc, ep.String(), func(i int, th vls.Thread) result {
@@ -251,8 +251,8 @@ func (p *player) read() {
 		} else {
 			r.n, r.err = th.Read(s.h[i], buf)
 		}
-		if r.err != nil || r.n == 0 && s.kind == streams {
-			r.ep = vls.Endpoint{} // whether the end has one is nobody's concern
+		if r.err != nil || r.n == 0 && s.kind == streams || s.isOver() {
+			r.ep = vls.Endpoint{} // as that of the peer, which is asked for elsewhere
 		}
 		if data := buf[:max(r.n, 0)]; s.connected() {
 			p.took(s, i, data, op == "peek")
@@ -707,7 +707,7 @@ func (p *player) stale() {
 	}
 	h := s.h
 	if p.op.How >= 200 {
-		h = [2]vls.Handle{h[0] ^ 1<<33, h[1] ^ 1<<33}
+		h = [2]vls.Handle{h[0] ^ 1<<62, h[1] ^ 1<<62}
 	}
 	calls := []struct {
 		name string
@@ -865,8 +865,8 @@ func (p *player) fill() {
 	if s == nil || !s.connected() || s.blocking || s.shutW || s.txFull() || s.peerEnded() || s.c.deaf[1-s.side] {
 		return
 	}
-	if o := s.c.ends[1-s.side]; o == nil || o.blocking {
-		return // somebody is to be able to drain it
+	if o := s.c.ends[1-s.side]; o == nil || o.blocking || p.tcp && p.op.What >= 64 {
+		return // somebody is to be able to drain it, and with TCP it takes long
 	}
 	d := &s.c.dir[s.side]
 	s.edgeOut, s.out = s.events&core.EPOLLET != 0 && s.events&core.EPOLLOUT != 0, [2]bool{}
