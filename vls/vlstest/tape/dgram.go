@@ -24,10 +24,10 @@ func (p *player) bind() {
 			return
 		}
 	}
-	if s.isReset() {
+	if s.isReset() || s.isOver() {
 		return
 	}
-	ep := p.endpoint(p.op.What)
+	ep := p.somewhere(s)
 	if s.kind == streams {
 		// Linux looks for who has it at bind, and here that is at listen.
 		ep = vls.Endpoint{}
@@ -46,10 +46,21 @@ func (p *player) bind() {
 // anyPort is an endpoint at a port that is free.
 func anyPort(ep vls.Endpoint) vls.Endpoint { return netip.AddrPortFrom(ep.Addr(), 0) }
 
-// somewhere is an endpoint where datagrams are heard, or may be.
-func (p *player) somewhere() vls.Endpoint {
-	n := p.op.What
-	return p.endpoint(n & 7)
+// somewhere is an endpoint where datagrams are heard, or may be: of one family,
+// once the session has an address that it did not choose itself.
+func (p *player) somewhere(s *session) vls.Endpoint {
+	ep := p.endpoint(p.op.What & 7)
+	if s.family.IsValid() {
+		ep = netip.AddrPortFrom(s.family, ep.Port())
+	}
+	return ep
+}
+
+// addressed notes that a session got an address by what it was to talk with.
+func (s *session) addressed(ep vls.Endpoint) {
+	if s.kind == dgrams && !s.bound {
+		s.bound, s.family = true, ep.Addr()
+	}
 }
 
 func (p *player) connectDgram() {
@@ -59,7 +70,7 @@ func (p *player) connectDgram() {
 			return
 		}
 	}
-	ep := p.somewhere()
+	ep := p.somewhere(s)
 	c := p.do("connect", s, s.proc, ep.String(), func(i int, th vls.Thread) result {
 		err := p.connected(i, th, s.h[i], ep)
 		if err == nil {
@@ -68,7 +79,8 @@ func (p *player) connectDgram() {
 		return result{err: err}
 	})
 	if c.got[0].err == nil && s.kind == dgrams {
-		s.peer, s.bound = true, true
+		s.peer = true
+		s.addressed(ep)
 	}
 }
 
@@ -82,7 +94,7 @@ func (p *player) sendto() {
 	if s.kind == streams && s.connected() && s.txFull() {
 		return
 	}
-	ep := p.somewhere()
+	ep := p.somewhere(s)
 	if p.op.How&7 == 7 {
 		ep = vls.Endpoint{}
 	}
@@ -124,7 +136,7 @@ func (p *player) send(s *session, size int, ep vls.Endpoint) {
 	p.underWay += size
 	p.lens[p.seq] = size
 	if s.kind == dgrams {
-		s.bound = true
+		s.addressed(ep)
 		p.unheard(s)
 	}
 }

@@ -510,6 +510,9 @@ func (p *player) interest(s *session) uint32 {
 	}
 	if w&24 == 24 && !fresh(s) {
 		events |= core.EPOLLONESHOT
+		if p.unix {
+			events |= core.EPOLLIN // or HUP alone could disarm it there
+		}
 	}
 	if w&96 == 96 {
 		if events |= core.EPOLLET; p.unix || s.kind == dgrams {

@@ -35,7 +35,8 @@ type session struct {
 	shutR, shutW bool
 	bound        bool
 	accepted     bool
-	peer         bool // of datagrams: connected
+	peer         bool       // of datagrams: connected
+	family       netip.Addr // of datagrams: what its address is for, if it did not choose it
 
 	listens bool
 	at      vls.Endpoint
