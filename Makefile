@@ -16,7 +16,7 @@ run: build
 
 # All tests, without a C compiler. 3 minutes.
 test:
-	CGO_ENABLED=0 go test -timeout 150s ./...
+	CGO_ENABLED=0 go test -timeout 240s ./...
 
 # The same under the race detector, which sees atomic stores where the program
 # has release stores; without the long simulation of the statistics, where
