@@ -29,10 +29,10 @@ audit:
 	CGO_ENABLED=0 go test -tags audit -timeout 220s ./...
 
 # Threads under control, in many schedules that can be had again: the scheduler's
-# own tests, and whatever explores schedules elsewhere. 45 seconds.
+# own tests, and whatever explores schedules elsewhere. 1 minute.
 sched:
 	CGO_ENABLED=0 go test -tags sched -timeout 40s ./sched
-	CGO_ENABLED=0 go test -tags sched -timeout 40s -run '^TestSchedules' ./fifo ./locks
+	CGO_ENABLED=0 go test -tags sched -timeout 60s -run '^TestSchedules' ./fifo ./locks
 
 # What needs long to be claimed: streams of 7 GB between threads and as much
 # between processes, by every operation of a fifo, a thousand kills, a million
