@@ -275,7 +275,7 @@ func soakTotal() uint64 {
 	if *soak {
 		return soakBytes
 	}
-	return uint64(scaled(32 << 20))
+	return uint64(scaled(16 << 20))
 }
 
 // progress tells on standard error, in a soak, how far it is and how much time
