@@ -99,7 +99,7 @@ func (p *player) sendto() {
 		ep = vls.Endpoint{}
 	}
 	size := max(sizes[p.op.How>>3&7], 0)
-	if ep == (vls.Endpoint{}) && p.op.What >= 250 && !s.shutW {
+	if ep == (vls.Endpoint{}) && p.op.What >= 250 {
 		size = core.MaxDatagram + 1
 	}
 	if s.kind == streams && ep == (vls.Endpoint{}) {
@@ -147,6 +147,7 @@ func (p *player) unheard(s *session) {
 	if !s.peer || p.levelOf(0, s)&core.EPOLLERR == 0 {
 		return
 	}
+	s.woken = true
 	for i := range 20 {
 		if p.levelOf(1, s)&core.EPOLLERR != 0 {
 			return

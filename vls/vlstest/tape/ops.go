@@ -219,7 +219,14 @@ func (p *player) accept() {
 var sizes = []int{10, 1, 100, 1000, 2000, 3000, 0, -1}
 
 func (p *player) read() {
-	s := p.target(func(s *session) bool { return s.c != nil || s.kind == dgrams })
+	fits := func(s *session) bool { return s.c != nil || s.kind == dgrams }
+	if p.op.How%8 < 6 {
+		some := func(s *session) bool { return s.unread(1) > 0 || s.kind == dgrams && s.bound && p.underWay > 0 }
+		if p.pick(0, some) != nil {
+			fits = some
+		}
+	}
+	s := p.target(fits)
 	if s == nil {
 		return
 	}
@@ -332,6 +339,9 @@ func (p *player) write() {
 		d.sent[i] += c.got[i].n
 	}
 	d.writes++
+	if o := s.c.ends[1-s.side]; o != nil {
+		o.woken = true
+	}
 	p.touch(s.c)
 }
 
@@ -453,7 +463,8 @@ func (p *player) epollCtl() {
 		return
 	}
 	s := p.pick(p.op.Who, func(s *session) bool {
-		return s.kind != sets && (p.mixed || s.proc == set.proc || p.op.How >= 240)
+		return s.kind != sets && (p.mixed || s.proc == set.proc || p.op.How >= 240) &&
+			(s.c != nil || p.op.Who&1 == 0)
 	})
 	if s == nil {
 		return
@@ -514,7 +525,7 @@ func (p *player) interest(s *session) uint32 {
 			events |= core.EPOLLIN // or HUP alone could disarm it there
 		}
 	}
-	if w&96 == 96 {
+	if w&64 != 0 {
 		if events |= core.EPOLLET; p.unix || s.kind == dgrams {
 			events &^= core.EPOLLOUT
 		}
@@ -776,7 +787,7 @@ func (p *player) attribute() {
 		{"nread", core.GetNread, 4, s.connected()},
 		{"error", core.GetError, 4, s.connected()},
 		{"listen", core.GetListen, 4, true},
-		{"local", core.GetLocal, 32, s.connected() || s.bound || s.listens},
+		{"local", core.GetLocal, 32, (s.connected() || s.bound || s.listens) && !s.isOver()},
 		{"peer", core.GetPeer, 32, !s.isReset()},
 		{"protocol", core.GetProtocol, 4, true},
 		{"get shutdown", core.GetShutdown, 4, !s.isReset() && !s.isOver()},

@@ -49,6 +49,7 @@ type session struct {
 	set     *session
 	events  uint32
 	stirred bool    // Linux may report an edge for nothing
+	woken   bool    // and for data that is gone
 	edgeOut bool    // was full: an edge of OUT is to come, and may have
 	out     [2]bool // it has
 	hup     [2]bool // a reset was reported
@@ -174,7 +175,7 @@ type player struct {
 
 // maxOpen and maxTrace keep a tape short and its failure readable.
 const (
-	maxOpen  = 24
+	maxOpen  = 14
 	maxTrace = 60
 )
 

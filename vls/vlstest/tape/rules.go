@@ -128,16 +128,16 @@ var reportRules = []struct {
 				r[0], r[1] = 0, 0
 			}
 		}},
-	{Rule{"an edge for nothing", "Linux reports an edge triggered member again after any shutdown, close or connect, be there news for it or not"},
+	{Rule{"an edge for nothing", "Linux reports all that is true of an edge triggered member that was woken: after any shutdown, close or connect, and what else there is after data or an error that were taken since"},
 		func(p *player, s *session, r *[2]uint32) {
 			if s.events&core.EPOLLET == 0 || r[1] == 0 {
 				return
 			}
 			// TCP does once more when the end is acknowledged, whenever that is.
-			if (s.stirred || s.shutW) && r[0] == 0 {
+			if r[0] == 0 && (s.stirred || s.shutW || s.woken && (r[1]&(core.EPOLLIN|core.EPOLLERR) == 0 || s.shutR)) {
 				r[1] = 0
 			}
-			s.stirred = false
+			s.stirred, s.woken = false, false
 		}},
 }
 
