@@ -41,6 +41,7 @@ type still struct {
 	mem []byte
 	seg *fifo.Segment
 	f   fifo.Fifo
+	pad []fifo.Ref // blocks between, so that pages are of one block mostly
 }
 
 const (
@@ -61,7 +62,10 @@ func newStill(t testing.TB, mem []byte, kind int) *still {
 		ord = fifo.Batched(3)
 	}
 	f := create(t, seg, 60_000, ord)
-	i := &still{mem, seg, f}
+	i := &still{mem: mem, seg: seg, f: f}
+	for _, class := range []uint32{0, 0, 0, 0, 0, 0, 1} {
+		i.pad = append(i.pad, seg.Alloc(class))
+	}
 	if kind&1 != 0 {
 		f.StartAt(1<<32 - 20_000)
 	}
@@ -250,6 +254,109 @@ func TestOpenEndRefusesOverlap(t *testing.T) {
 		if !errors.Is(err, fifo.ErrCorrupt) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", c.name, err)
 		}
+	}
+}
+
+// A chain that does not lead to where the next byte is, is not followed.
+func TestConsumerFollowsNoBrokenChain(t *testing.T) {
+	mem := cage(t, stillSize)
+	for _, c := range []struct {
+		word  string
+		value uint64
+	}{
+		{"behind.start", 1}, {"behind.class", 0}, {"behind.class", 99},
+		{"chunk.next", 0}, {"chunk.next", 1}, {"chunk.next", 1 << 31},
+	} {
+		i := newStill(t, mem, 0)
+		put(t, &i.f, 0, 100)
+		take(t, &i.f, 0, 50)
+		put(t, &i.f, 100, fifo.MinChunk-100)
+		if err := i.f.EnqueueAt(100, expected(0, 100)); err != nil {
+			t.Fatal(err)
+		}
+		w := i.f.Words()[c.word]
+		put(t, &i.f, fifo.MinChunk, 50)
+		old := w.Get()
+		w.Set(c.value)
+		out, err := fifo.OpenConsumer(i.seg, i.f.Ref(), fifo.Release)
+		if err != nil {
+			t.Fatal(err)
+		}
+		take(t, &out, 50, fifo.MinChunk-50)
+		var pieces [2][]byte
+		p := make([]byte, 10)
+		for name, op := range map[string]func() error{
+			"Dequeue":       func() error { _, err := out.Dequeue(p); return err },
+			"Peek":          func() error { _, err := out.Peek(0, p); return err },
+			"Segments":      func() error { _, _, err := out.Segments(0, 10, pieces[:]); return err },
+			"Drop":          func() error { _, err := out.Drop(10); return err },
+			"OverwriteHead": func() error { return out.OverwriteHead(p) },
+		} {
+			if err := op(); err != fifo.ErrCorrupt {
+				t.Errorf("%s with %s %d: %v", name, c.word, c.value, err)
+			}
+		}
+		if n := out.MaxReadChunk(); n != 0 {
+			t.Errorf("MaxReadChunk with %s %d: %d", c.word, c.value, n)
+		}
+		w.Set(old)
+		take(t, &out, fifo.MinChunk, 50)
+	}
+}
+
+// An index that the other end cannot have written is not believed.
+func TestWildIndices(t *testing.T) {
+	mem := cage(t, stillSize)
+	var pieces [2][]byte
+	p := make([]byte, 10)
+	for _, far := range []uint64{60_001, 1 << 31, 1<<32 - 1} {
+		i := newStill(t, mem, 1)
+		head := i.f.Words()["head"]
+		old := head.Get()
+		head.Set(uint64(i.f.Tail()) - far)
+		in, err := fifo.OpenProducer(i.seg, i.f.Ref(), fifo.Release)
+		if err == nil {
+			t.Errorf("a head %d bytes behind the tail is attached to", far)
+		}
+		in = fifo.Open(i.seg, i.f.Ref(), fifo.Release)
+		long := make([]byte, 20_000)
+		for name, op := range map[string]func() (int, error){
+			"Enqueue":         func() (int, error) { return in.Enqueue(long) },
+			"EnqueueAt":       func() (int, error) { return 0, in.EnqueueAt(1, p) },
+			"EnqueueSegments": func() (int, error) { return in.EnqueueSegments([][]byte{p}, true) },
+			"Provision":       func() (int, error) { _, n, err := in.Provision(1, pieces[:]); return n, err },
+			"Advance":         func() (int, error) { return in.Advance(1) },
+		} {
+			if n, err := op(); n != 0 || err != fifo.ErrFull {
+				t.Errorf("%s with the head %d bytes behind the tail: %d, %v", name, far, n, err)
+			}
+		}
+		if n := in.MaxWriteChunk(); n != 0 {
+			t.Errorf("MaxWriteChunk with the head %d bytes behind the tail: %d", far, n)
+		}
+		head.Set(old)
+		put(t, &in, 20_000, 5000)
+
+		i = newStill(t, mem, 0)
+		put(t, &i.f, 0, 100)
+		tail := i.f.Words()["tail"]
+		tail.Set(uint64(i.f.Head()) + far)
+		out := fifo.Open(i.seg, i.f.Ref(), fifo.Release)
+		for name, op := range map[string]func() (int, error){
+			"Dequeue":       func() (int, error) { return out.Dequeue(p) },
+			"Peek":          func() (int, error) { return out.Peek(0, p) },
+			"Segments":      func() (int, error) { _, n, err := out.Segments(0, 10, pieces[:]); return n, err },
+			"Drop":          func() (int, error) { return out.Drop(10) },
+			"OverwriteHead": func() (int, error) { return 0, out.OverwriteHead(p) },
+			"DropAll":       func() (int, error) { return out.DropAll(), fifo.ErrEmpty },
+			"MaxReadChunk":  func() (int, error) { return out.MaxReadChunk(), fifo.ErrEmpty },
+		} {
+			if n, err := op(); n != 0 || err != fifo.ErrEmpty && err != fifo.ErrCorrupt {
+				t.Errorf("%s with the tail %d bytes from the head: %d, %v", name, far, n, err)
+			}
+		}
+		tail.Set(100)
+		take(t, &out, 0, 100)
 	}
 }
 
@@ -453,22 +560,23 @@ func hostileScript(seed uint64) script {
 }
 
 func TestHostilePeer(t *testing.T) {
-	watchdog(t, endless)
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	mem := cage(t, stillSize)
 	seed := seedOf(t)
-	n := scaled(20_000)
+	n := uint64(scaled(20_000))
 	if *soak {
-		n *= 100
+		n *= 50
 	}
-	for i := range uint64(n) {
+	done, _ := progress(t, n)
+	for ; done.Load() < n; done.Add(1) {
 		func() {
+			script := seed + done.Load()
 			defer func() {
 				if r := recover(); r != nil {
-					t.Fatalf("script %d: %v\n%s", seed+i, r, debug.Stack())
+					t.Fatalf("script %d: %v\n%s", script, r, debug.Stack())
 				}
 			}()
-			vandalise(t, mem, hostileScript(seed+i))
+			vandalise(t, mem, hostileScript(script))
 		}()
 	}
 }

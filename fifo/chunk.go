@@ -19,7 +19,7 @@ const (
 	// step to the next chunk; but hotChunk bytes still leave half of a
 	// first-level cache. A round trip of 64 B over two fifos took 1.1 line round
 	// trips where 4 KB were used over and over, and 1.9 where it was 64 KB.
-	manyMessages = 16
+	manyMessages = 32
 	someMessages = 4
 	hotChunk     = 16 << 10
 	maxGrow      = 256 << 10

@@ -173,7 +173,8 @@ func (f *Fifo) enqueue(p address, n uint64) (int, error) {
 		return f.enqueueSlow(bytesAt(p, n))
 	}
 	f.copyIn(at, p, n)
-	at += n
+	e = &f.h.prod
+	at = e.at + n
 	e.at = at
 	if f.ord == Release {
 		if sched.Enabled {
@@ -211,7 +212,8 @@ func (f *Fifo) dequeue(p address, n uint64) (int, error) {
 		}
 	}
 	f.copyOut(p, at, n)
-	at += n
+	e = &f.h.cons
+	at = e.at + n
 	e.at = at
 	if f.ord == Release {
 		if sched.Enabled {
@@ -386,7 +388,7 @@ func (f *Fifo) look() {
 func (h *header) turn(tail uint32) {
 	if h.cons.pat.turn(tail) {
 		h.stream.Store(1)
-	} else if h.cons.pat.phase == resting {
+	} else if h.cons.pat.phase == resting && h.stream.Load() != 0 {
 		h.stream.Store(0)
 	}
 }
@@ -394,7 +396,7 @@ func (h *header) turn(tail uint32) {
 // lookedInVain is a look that found nothing new. Consumer.
 func (f *Fifo) lookedInVain() {
 	e := &f.h.cons
-	if e.pat.paused != 0 {
+	if e.pat.vain++; e.pat.paused != 0 {
 		e.pat.rest(minRest, e.tail)
 		f.h.stream.Store(0)
 	}
