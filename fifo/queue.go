@@ -405,7 +405,9 @@ func (q *Queue) Resume(producer int) error {
 	}
 	sched.Point("queue: resume, before the mark of who waits goes")
 	l.waiting.Store(0)
-	q.Wake() // the last post was maybe stopped before it looked who sleeps
+	if q.there(l, atomic.LoadUint32(&l.head)) != nil {
+		q.Wake() // whoever posted that was maybe stopped before the look who sleeps
+	}
 	return nil
 }
 

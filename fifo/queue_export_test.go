@@ -126,9 +126,3 @@ func (q *Queue) Waiting(producer int) bool {
 	l, _ := q.known(producer)
 	return l != nil && l.waiting.Load() != 0
 }
-
-// HasLane reports whether a producer has a lane.
-func (q *Queue) HasLane(producer int) bool {
-	l, _ := q.known(producer)
-	return l != nil
-}
