@@ -1,4 +1,4 @@
-package perworker_test
+package locked_test
 
 import (
 	"encoding/binary"
@@ -8,17 +8,27 @@ import (
 	"time"
 
 	"vlsbench/core"
-	_ "vlsbench/strategies/perworker"
+	_ "vlsbench/strategies/locked"
 	"vlsbench/vls"
 	"vlsbench/vls/vlstest"
 )
 
+// presets are the built designs of the family.
+var presets = []string{"perworker", "shared", "spoolrw"}
+
 func TestConformance(t *testing.T) {
-	s, err := vls.Lookup("perworker")
+	for _, name := range presets {
+		t.Run(name, func(t *testing.T) { vlstest.Run(t, lookup(t, name)) })
+	}
+}
+
+func lookup(t *testing.T, name string) vls.Strategy {
+	t.Helper()
+	s, err := vls.Lookup(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	vlstest.Run(t, s)
+	return s
 }
 
 // A process with one thread takes no lock, whatever it does; with a second
