@@ -74,11 +74,10 @@ func (w *Worker) Index() uint32 { return w.index }
 // Lookup is the session of a handle, nil if it is closed or never was. It
 // needs no exclusion; that the session stays what it is while it is used does.
 func (w *Worker) Lookup(h Handle) *Session {
-	s := w.sessions.find(uint64(h))
-	if s.handle.Load() != uint64(h) {
-		return nil
+	if s := w.sessions.find(uint64(h)); s.handle.Load() == uint64(h) {
+		return &s.v
 	}
-	return &s.v
+	return nil
 }
 
 // Live is the handle of the session at an index, 0 if there is none.

@@ -81,7 +81,9 @@ type producer struct {
 	ooo    Ref    // block of the out-of-order segments, 0: none
 	nooo   uint32 // how many there are
 	newest uint32 // which of them was written last, plus one
-	_      [8]byte
+	// pending is a block that is being linked or given back.
+	pending Ref
+	_       [4]byte
 }
 
 // consumer is what the consumer keeps for itself, as the producer does.
@@ -134,8 +136,8 @@ func New(s *Segment, size int, ord Order) (Fifo, error) {
 	return f, nil
 }
 
-// Open is another view of the fifo at r, which this process knows to be one:
-// see [OpenFifo] for one that it was told of.
+// Open is another view of the fifo at r, which this process knows to be one. See
+// [OpenProducer] and [OpenConsumer] for one that it was told of.
 func Open(s *Segment, r Ref, ord Order) Fifo {
 	return Fifo{base: s.at(0), h: s.header(r), seg: s, ref: r, ord: ord}
 }
@@ -170,7 +172,8 @@ func (f *Fifo) enqueue(p address, n uint64) (int, error) {
 		return f.enqueueSlow(bytesAt(p, n))
 	}
 	f.copyIn(at, p, n)
-	at += n
+	e = &f.h.prod
+	at = e.at + n
 	e.at = at
 	if f.ord == Release {
 		hw.StoreRel32(&f.h.tail, uint32(at-e.delta))
@@ -202,7 +205,8 @@ func (f *Fifo) dequeue(p address, n uint64) (int, error) {
 		}
 	}
 	f.copyOut(p, at, n)
-	at += n
+	e = &f.h.cons
+	at = e.at + n
 	e.at = at
 	if f.ord == Release {
 		hw.StoreRel32(&f.h.head, uint32(at-e.delta))
@@ -356,7 +360,7 @@ func (f *Fifo) look() {
 func (h *header) turn(tail uint32) {
 	if h.cons.pat.turn(tail) {
 		h.stream.Store(1)
-	} else if h.cons.pat.phase == resting {
+	} else if h.cons.pat.phase == resting && h.stream.Load() != 0 {
 		h.stream.Store(0)
 	}
 }
@@ -364,13 +368,11 @@ func (h *header) turn(tail uint32) {
 // lookedInVain is a look that found nothing new. Consumer.
 func (f *Fifo) lookedInVain() {
 	e := &f.h.cons
-	if e.pat.paused != 0 {
+	if e.pat.vain++; e.pat.paused != 0 {
 		e.pat.rest(minRest, e.tail)
 		f.h.stream.Store(0)
 	}
-	if e.ahead != 0 && e.tail == f.read() {
-		f.flushHead()
-	}
+	f.flushHead()
 }
 
 // dequeueSlow reads what is there, over chunks.
@@ -425,7 +427,8 @@ func (f *Fifo) SetSize(n int) (int, error) {
 }
 
 // MaxDequeue is the number of bytes that can be read now. Anyone; for others
-// than the consumer it is a moment's truth.
+// than the consumer it is a moment's truth. It counts what is published: a
+// consumer in the middle of a batch has read some of them already.
 func (f *Fifo) MaxDequeue() int {
 	// The head may have moved on before the tail is read; not by more than size.
 	head := atomic.LoadUint32(&f.h.head)

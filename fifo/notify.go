@@ -39,9 +39,10 @@ const (
 )
 
 // WantNotify asks to be told once when n bytes, at least 1 and at most Size,
-// are free. Where somebody asked for less already, that stands. Any thread of
-// the producer's side.
+// are free; what lies outside is taken for the nearest. Where somebody asked for
+// less already, that stands. Any thread of the producer's side.
 func (f *Fifo) WantNotify(n int) {
+	n = min(max(n, 1), MaxSize)
 	for {
 		old := f.h.want.Load()
 		space := old & wantSpace
@@ -66,8 +67,10 @@ func (f *Fifo) Wanted() bool { return f.h.want.Load() != 0 }
 
 // Notify returns whether the producer is to be told, now that the last
 // operation has freed so many bytes. What was asked for once is taken if there
-// is the space, by one caller only. Consumer.
+// is the space, by one caller only. What a batch freed is published first: the
+// producer that is told finds it. Consumer.
 func (f *Fifo) Notify(freed int) bool {
+	f.flushHead()
 	tell := false
 	for {
 		w := f.h.want.Load()
@@ -81,7 +84,7 @@ func (f *Fifo) Notify(freed int) bool {
 				w&uint64(Drained) != 0 && there == 0
 		}
 		n := w & wantSpace
-		if n == 0 || uint64(size-there) < n {
+		if n == 0 || size-there < min(int(n), size) { // the size may have shrunk since
 			return tell
 		}
 		// It fails if somebody asked for less meanwhile, which there is too.

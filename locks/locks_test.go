@@ -537,6 +537,7 @@ func TestFirstComeFirstServed(t *testing.T) {
 		watchdog(t, "threads that wait in turn")
 		l := newLock(t, k)
 		seen := queued(t, l)
+		had := takenNodes()
 		for _, asleep := range []bool{false, true} {
 			for range 5 {
 				var order []int
@@ -567,6 +568,9 @@ func TestFirstComeFirstServed(t *testing.T) {
 					t.Fatalf("got in as %v", order)
 				}
 			}
+		}
+		if has := takenNodes(); has != had {
+			t.Errorf("%d nodes have not come back", has-had)
 		}
 	})
 }
@@ -684,17 +688,18 @@ func TestNumbersWrap(t *testing.T) {
 	}
 }
 
+func takenNodes() (n int) {
+	for i := range nodes {
+		n += int(nodes[i].taken)
+	}
+	return n
+}
+
 // With no node to be had, threads wait without; and all nodes come back.
 func TestNodesRunOut(t *testing.T) {
-	taken := func() (n int) {
-		for i := range nodes {
-			n += int(nodes[i].taken)
-		}
-		return n
-	}
 	for _, l := range []Lock{new(MCS), new(CLH)} {
 		watchdog(t, "threads without a place in the queue")
-		before := taken() // locks that other tests left behind have some
+		before := takenNodes() // locks that other tests left behind have some
 		var mine []uint32
 		for misses := 0; misses < 100; {
 			if id := takeNode(); id != 0 {
@@ -728,7 +733,7 @@ func TestNodesRunOut(t *testing.T) {
 		for _, id := range mine {
 			giveNode(id)
 		}
-		if after := taken(); after != before {
+		if after := takenNodes(); after != before {
 			t.Errorf("%T: %d nodes have not come back", l, after-before)
 		}
 	}

@@ -52,7 +52,8 @@ type Mutex struct {
 
 // Lock implements [Lock].
 func (l *Mutex) Lock() {
-	if sched.Enabled && sched.Wait("mutex: taken", l.mu.TryLock, -1) {
+	if sched.Enabled && sched.Controlled() {
+		sched.Wait("mutex: taken", l.mu.TryLock, -1)
 		return
 	}
 	l.mu.Lock()
@@ -76,14 +77,16 @@ type RWMutex struct {
 // lock and rlock wait in a way that the scheduler sees. To it a writer that waits
 // stops no reader.
 func lock(what string, mu *sync.RWMutex) {
-	if sched.Enabled && sched.Wait(what, mu.TryLock, -1) {
+	if sched.Enabled && sched.Controlled() {
+		sched.Wait(what, mu.TryLock, -1)
 		return
 	}
 	mu.Lock()
 }
 
 func rlock(what string, mu *sync.RWMutex) {
-	if sched.Enabled && sched.Wait(what, mu.TryRLock, -1) {
+	if sched.Enabled && sched.Controlled() {
+		sched.Wait(what, mu.TryRLock, -1)
 		return
 	}
 	mu.RLock()

@@ -4,6 +4,7 @@ package strategies
 
 import (
 	_ "vlsbench/strategies/global"
+	_ "vlsbench/strategies/kernel"
 	_ "vlsbench/strategies/locked"
 	_ "vlsbench/strategies/null"
 )

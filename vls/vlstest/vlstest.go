@@ -150,6 +150,10 @@ func (c testCase) exec(t *testing.T, s vls.Strategy, wait vls.Wait, l layout) {
 	if why := skipped(s, c.name, l); why != "" {
 		t.Skip(why)
 	}
+	c, why := c.linux(s)
+	if why != "" {
+		t.Skip(why)
+	}
 	audit.SetRun(fmt.Sprintf("strategy %s, case %s", s.Name, t.Name()))
 	o := vls.Options{}
 	o.Config.Wait = wait
