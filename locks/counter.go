@@ -31,6 +31,7 @@ type Stat struct {
 type Counter struct {
 	class        string
 	timed        bool
+	rw           atomic.Bool
 	_            [hw.FalseSharing - 24]byte
 	acquisitions count
 	shared       count
@@ -39,7 +40,6 @@ type Counter struct {
 	hold         count // sum of the times given back, less those of the times got
 	given        count
 	givenShared  count
-	rw           atomic.Bool
 }
 
 type count struct {

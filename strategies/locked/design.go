@@ -180,6 +180,11 @@ func (d Design) knobs() (knobs []vls.Knob) {
 
 // tune is the design with some knobs set. The error says what cannot work.
 func (d Design) tune(set map[string]string) (Design, error) {
+	for _, k := range d.knobs() {
+		if v := set[k.Name]; v != "" {
+			d.Name += "," + k.Name + "=" + v
+		}
+	}
 	for _, s := range decisions {
 		if v := set[s.name]; v != "" {
 			s.set(&d, v == s.on)

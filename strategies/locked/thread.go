@@ -253,7 +253,9 @@ func (t *thread) unlockInner() {
 func (t *thread) unlockS() {
 	retake := t.p.d.Retake && (t.p.d.Always || t.mode.Load() == locked)
 	if retake {
-		t.rlockP()
+		// It waits for who has P.w, who waits for no S, and not for who wants it.
+		t.p.table.RLock(t.slot)
+		t.order.Took("P")
 	}
 	t.dropS()
 	if retake {
