@@ -73,3 +73,16 @@ func (fd *PollFD) found(s *Session) uint32 {
 	}
 	return s.level() & wanted
 }
+
+// WouldWait reports whether a read, or a write, of the session would have to
+// wait now. Any thread; it may be otherwise a moment later.
+func (s *Session) WouldWait(write bool) bool {
+	if s.flags.Load()&(fNonblock|fClosing) != 0 || s.open() != nil {
+		return false
+	}
+	want := uint32(EPOLLIN)
+	if write {
+		want = EPOLLOUT
+	}
+	return s.level()&(want|EPOLLERR|EPOLLHUP) == 0
+}

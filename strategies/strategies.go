@@ -7,4 +7,5 @@ import (
 	_ "vlsbench/strategies/kernel"
 	_ "vlsbench/strategies/locked"
 	_ "vlsbench/strategies/null"
+	_ "vlsbench/strategies/original"
 )

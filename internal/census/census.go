@@ -56,8 +56,8 @@ type Row struct {
 	Strategy  string `json:"strategy"`
 	Mode      string `json:"mode"`
 	Operation string `json:"operation"`
-	// Takes is what it takes when it does not wait. Of one that waits: Holds is
-	// what it holds then, and Takes is empty.
+	// Takes is what it takes. Of one that waits, Holds is what it holds then; how
+	// often it takes what by the time it is back may differ from run to run.
 	Waits bool  `json:"waits,omitempty"`
 	Takes Locks `json:"takes"`
 	Holds Locks `json:"holds"`
@@ -186,11 +186,13 @@ func (c *counting) run() (err error) {
 	return nil
 }
 
-// share makes all sessions of th shared, in mode SharedByFork.
-func (c *counting) share() {
-	if c.mode == SharedByFork {
-		must(c.proc.Fork())
+// share makes all sessions of th shared, in mode SharedByFork, with a thread of
+// another process.
+func (c *counting) share() vls.Thread {
+	if c.mode != SharedByFork {
+		return nil
 	}
+	return must(c.proc.Fork()).NewThread()
 }
 
 // count makes an operation and notes what it takes.
@@ -207,6 +209,7 @@ func (c *counting) count(operation string, do func()) {
 // wait begins an operation that waits, notes what it holds, and ends it.
 func (c *counting) wait(operation string, begin, end func()) {
 	c.at = operation + ", waiting"
+	before := c.app.Locks()
 	failed := make(chan error, 1)
 	begun := make(chan struct{})
 	go func() {
@@ -232,6 +235,7 @@ func (c *counting) wait(operation string, begin, end func()) {
 	})
 	end()
 	check(<-failed)
+	c.rows[len(c.rows)-1].Takes = difference(before, c.app.Locks())
 }
 
 // difference is what was taken between two counts.
@@ -314,7 +318,9 @@ func (c *counting) operations() {
 	dgram := must(mate.Create(vls.UDP, false))
 	to := c.address()
 	check(mate.Bind(dgram, to))
-	c.share()
+	last, _ := c.pair()
+	quiet, _ := c.listener(mate)
+	child := c.share()
 
 	// A session that is used by a thread for the first time may have to come to
 	// it; that is an operation by itself.
@@ -352,6 +358,12 @@ func (c *counting) operations() {
 	c.count("epoll_ctl", func() { check(th.EpollCtl(set, core.EPOLL_CTL_ADD, x, event)) })
 	events := make([]vls.EpollEvent, 4)
 	c.count("epoll_wait", func() { must(th.EpollWait(set, events, -1)) })
+	c.count("first select of a listener", func() {
+		var read vls.HandleSet
+		read.Add(quiet)
+		must(th.Select(&read, nil, nil, 0))
+	})
+	c.count("epoll_ctl of a listener", func() { check(th.EpollCtl(set, core.EPOLL_CTL_ADD, quiet, event)) })
 	c.count("select", func() {
 		var read vls.HandleSet
 		read.Add(x)
@@ -370,7 +382,14 @@ func (c *counting) operations() {
 	c.count("shutdown", func() { check(th.Shutdown(ending, syscall.SHUT_WR)) })
 	c.count("close", func() { check(th.Close(ending)) })
 	c.count("close of a set", func() { check(th.Close(set)) })
-	for _, h := range []vls.Handle{unbound, bound, connecting, listener, x, dgram} {
+	if child != nil {
+		check(child.Close(last))
+		check(child.Exit())
+		c.count("close by the last", func() { check(th.Close(last)) })
+	} else {
+		check(th.Close(last))
+	}
+	for _, h := range []vls.Handle{unbound, bound, connecting, listener, x, dgram, quiet} {
 		c.at = "closing the rest"
 		check(th.Close(h))
 	}
