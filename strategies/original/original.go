@@ -243,7 +243,9 @@ func (p *process) Fork() (vls.Process, error) {
 		}
 		switch {
 		case s.IsEpoll():
-			image.Owner = p.a.newSession(image)
+			o := p.a.newSession(image)
+			o.set = true // which the core makes it later
+			image.Owner = o
 		case p.a.d.noShared:
 			// One session in memory that all have.
 			t.lock(v)
