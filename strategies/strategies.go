@@ -5,6 +5,6 @@ package strategies
 import (
 	_ "vlsbench/strategies/global"
 	_ "vlsbench/strategies/kernel"
+	_ "vlsbench/strategies/locked"
 	_ "vlsbench/strategies/null"
-	_ "vlsbench/strategies/perworker"
 )
