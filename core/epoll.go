@@ -255,9 +255,9 @@ func (t *Thread) look(w *watch) int {
 // lookAtSet empties the queue and collects what is ready of a set; the first
 // look of a call says so. Worker mq: exclusive.
 func (t *Thread) lookAtSet(set *Session, evs []EpollEvent, first bool) int {
+	t.drain() // in which the set may be handed over
 	set.setAudit.Enter("epoll set", audit.Exclusive)
 	defer set.setAudit.Leave(audit.Exclusive)
-	t.drain()
 	if set.flags.Load()&fClosing != 0 {
 		return 0
 	}
