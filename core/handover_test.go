@@ -57,11 +57,12 @@ func TestHandOverUnderLoad(t *testing.T) {
 		var over atomic.Bool
 		for i, th := range ths[1:] {
 			go func() {
-				errs <- echo(th, i == 1, &cur, &moves, &over)
+				err := echo(th, i == 1, &cur, &moves, &over)
 				over.Store(true)
 				for left.Add(-1); left.Load() > 0; time.Sleep(20 * time.Microsecond) {
 					th.Serve() // the other may be asking
 				}
+				errs <- err // the application may close
 			}()
 		}
 		buf := make([]byte, 3000)
