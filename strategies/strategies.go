@@ -4,6 +4,7 @@ package strategies
 
 import (
 	_ "vlsbench/strategies/global"
+	_ "vlsbench/strategies/migrate"
 	_ "vlsbench/strategies/null"
 	_ "vlsbench/strategies/perworker"
 )
