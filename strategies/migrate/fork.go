@@ -92,6 +92,9 @@ func (t *thread) takeAll() (taken []*session, err error) {
 			return
 		}
 		u := v.unit.Load()
+		if u == nil {
+			return // of a child that is not whole yet
+		}
 		var room []*core.Session
 		for len(room) < len(u.parcels) && err == nil {
 			var s *core.Session
@@ -135,6 +138,7 @@ func (p *process) copy(t *thread) (*process, error) {
 	// The table: those of the main worker at once, the others as they come.
 	copies := make(map[*session]*session)
 	child.table.Mirror(p.table, func(_ uint64, v, c *session) {
+		c.clear()
 		c.h, c.isSet = v.h, v.isSet
 		c.lock.Store(v.lock.Load())
 		if v.isSet {
@@ -200,6 +204,23 @@ func (p *process) copy(t *thread) (*process, error) {
 	return child, nil
 }
 
+// clear makes the session nobody's.
+func (v *session) clear() {
+	v.s, v.line = nil, nil
+	v.set.Store(nil)
+	v.unit.Store(nil)
+	v.at.Store(nil)
+}
+
+// clear empties the table of a process whose sessions are all closed.
+func (p *process) clear() {
+	p.table.Each(func(h uint64, v *session) {
+		p.table.Invalidate(h)
+		v.clear()
+		p.table.Free(h)
+	})
+}
+
 // empty reports whether a worker has no sessions.
 func empty(w *core.Worker) bool {
 	none := true
@@ -217,6 +238,9 @@ func (p *process) undo() {
 		h.frozen = true
 		if w == p.main {
 			h.takeAll()
+		}
+		if w == p.main {
+			p.clear()
 		}
 		w.core.Close(h.c)
 		h.core.Exit()
@@ -261,6 +285,9 @@ func (p *process) Exit() error {
 			h.c.Close(s)
 			h.unlockS()
 		})
+		if w == p.main {
+			p.clear()
+		}
 		w.core.Close(h.c)
 		h.core.Exit()
 	}

@@ -150,6 +150,7 @@ type app struct {
 	shared   locks.Lock                // SD
 	counters map[string]*locks.Counter // nil: not counted
 	workers  [256]atomic.Pointer[worker]
+	tables   [256]atomic.Pointer[core.Pool[session]] // by a process's main worker
 }
 
 // lock makes a lock of a class.
@@ -204,7 +205,13 @@ func (a *app) process() (*process, error) {
 // start gives a process its main worker.
 func (p *process) start(w *core.Worker) error {
 	w.Owner = p
-	p.table = core.NewPool[session](w.Index())
+	// As the core's: the generations of a table outlive its process, so that
+	// what was stale in one that had this worker is stale for ever.
+	at := &p.a.tables[w.Index()]
+	if at.Load() == nil {
+		at.Store(core.NewPool[session](w.Index()))
+	}
+	p.table = at.Load()
 	var err error
 	p.main, err = p.worker(w)
 	return err

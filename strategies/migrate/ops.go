@@ -68,8 +68,6 @@ func (t *thread) enter(s *core.Session) (vls.Handle, error) {
 		v.shared.Store(false)
 	}
 	v.h, v.s, v.isSet = vls.Handle(h), s, s.IsEpoll()
-	v.set.Store(nil)
-	v.line = nil
 	v.sh.Store(uint64(s.Handle()))
 	s.Owner = v
 	p.handles.Lock()
@@ -223,8 +221,7 @@ func (t *thread) Close(h vls.Handle) error {
 		delete(p.byHandle, sh)
 		p.handles.Unlock()
 		line := v.line
-		v.line, v.s = nil, nil
-		v.at.Store(nil)
+		v.clear()
 		t.unlockS()
 		p.table.Free(uint64(h))
 		p.lock.Unlock()
@@ -456,7 +453,7 @@ func (t *thread) gather(fds []core.PollFD, deadline time.Time) error {
 				}
 				continue
 			}
-			fds[i].Handle = v.s.Handle()
+			fds[i].Handle = t.w.core.Live(v.s.Handle().Index())
 			t.polled = append(t.polled, v)
 		}
 	}
@@ -535,9 +532,11 @@ func (t *thread) HandleOf(index uint32) (vls.Handle, error) {
 	defer p.lock.RUnlock(t.slot)
 	p.handles.RLock(t.slot)
 	defer p.handles.RUnlock(t.slot)
-	h, ok := p.byHandle[t.w.core.Live(index)]
-	if !ok {
-		return 0, syscall.EBADFD
+	// What was inherited is found by the handle that the parent's has.
+	if s := t.w.core.Lookup(t.w.core.Live(index)); s != nil {
+		if h, ok := p.byHandle[s.Handle()]; ok {
+			return h, nil
+		}
 	}
-	return h, nil
+	return 0, syscall.EBADFD
 }
