@@ -6,5 +6,6 @@ import (
 	_ "vlsbench/strategies/global"
 	_ "vlsbench/strategies/kernel"
 	_ "vlsbench/strategies/locked"
+	_ "vlsbench/strategies/migrate"
 	_ "vlsbench/strategies/null"
 )
