@@ -302,7 +302,10 @@ func TestCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := bytes.SplitAfter(file, []byte("\n"))
-	cut := append(bytes.Join(lines[:4], nil), lines[4][:50]...)
+	// In the last line but one: rounds in which a busy machine kept the threads
+	// apart do not count, and one that does is to be left.
+	last := len(lines) - 3
+	cut := append(bytes.Join(lines[:last], nil), lines[last][:50]...)
 	if err := os.WriteFile("mine/results.jsonl", cut, 0o666); err != nil {
 		t.Fatal(err)
 	}

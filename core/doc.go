@@ -28,9 +28,11 @@
 //	Close                X     X        X   X    (X)       (X)
 //	Worker.Close         X     X        X   X    (X)       (X)
 //	Fork                 X     X        X   X    (X)  X    (X)
-//	Call, Serve                                  (X)
-//	HandOver             X     X        X   X    X
-//	Adopt                      X
+//	Call, Await, Serve                           (X)
+//	HandOver             X     X        X   X    X    X
+//	GiveUp               X     X        X   X    (X)  X
+//	Reserve, Unreserve   X
+//	Adopt                      X                 (X)
 //
 // pool is the session pool of the calling worker: allocation and release.
 // Lookup needs no exclusion, since slots keep their address and handles carry a
@@ -85,10 +87,13 @@
 // whoever gives up withdraws it the same way. A worker that goes ends the calls
 // to it.
 //
-// HandOver, in that hook, takes a session out of its worker, and Adopt makes it
-// one of the caller's. In between nobody is told of what happens at the other
-// side; but what happened stands in the fifos, where the new owner looks before
-// it first sleeps.
+// HandOver, in that hook, takes a session out of its worker, or a set with all
+// that are in it, and Adopt makes it one of the caller's. GiveUp does so where
+// nobody has asked: what it took out may lie for as long as one likes, and be
+// adopted by whoever wants it. In between nobody is told of what happens at the
+// other side; but what happened stands in the fifos, where the new owner looks
+// before it first sleeps. What those do to it meanwhile that share it by fork is
+// done to what lies there, too.
 //
 // # What is atomic
 //

@@ -170,6 +170,16 @@ func (t *Thread) alloc(p Proto, nonblocking bool) (*Session, error) {
 	w := t.w
 	w.poolAudit.Enter("session pool", audit.Exclusive)
 	defer w.poolAudit.Leave(audit.Exclusive)
+	s, err := t.unpublished(p, nonblocking)
+	if err == nil {
+		w.sessions.Publish(uint64(s.handle))
+	}
+	return s, err
+}
+
+// unpublished makes a session that nobody finds yet.
+func (t *Thread) unpublished(p Proto, nonblocking bool) (*Session, error) {
+	w := t.w
 	w.reap()
 	h, s := w.sessions.Alloc()
 	if s == nil {
@@ -189,7 +199,6 @@ func (t *Thread) alloc(p Proto, nonblocking bool) (*Session, error) {
 		s.dg = newDgram(s)
 	}
 	s.flags.Store(flags)
-	w.sessions.Publish(h)
 	return s, nil
 }
 

@@ -284,11 +284,22 @@ func (t *thread) Connect(h vls.Handle, ep vls.Endpoint) error {
 		return err
 	}
 	err = t.connect(s, h, sa)
-	if err == nil || err == syscall.EINPROGRESS {
-		sock.mu.Lock()
+	sock.mu.Lock()
+	switch err {
+	case nil:
+		// Linux says so too of one that was under way to somebody else.
+		if sock.dgram || !sock.remote.IsValid() {
+			sock.remote = ep
+		}
+	case syscall.EINPROGRESS:
 		sock.remote = ep
-		sock.mu.Unlock()
+	case syscall.EISCONN, syscall.EALREADY:
+	default:
+		if !sock.dgram {
+			sock.remote = vls.Endpoint{}
+		}
 	}
+	sock.mu.Unlock()
 	if err == nil {
 		sock.connected.Store(true)
 	}
@@ -317,6 +328,9 @@ func (s *socket) reaches(ep vls.Endpoint) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	own := s.bound.Addr()
+	if s.dgram && s.remote.IsValid() && (!own.IsValid() || own.IsUnspecified()) {
+		own = s.remote.Addr() // which gave it its address
+	}
 	return !own.IsValid() || own.Is4() == ep.Addr().Is4() || own == netip.IPv6Unspecified() && !s.v6only.Load()
 }
 

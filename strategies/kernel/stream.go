@@ -71,6 +71,10 @@ func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 	if s == nil {
 		return 0, syscall.EBADFD
 	}
+	if s.sock.unsent() {
+		t.p.release(s)
+		return 0, syscall.EDESTADDRREQ
+	}
 	n, err := unix.Write(s.fd, p)
 	if n != len(p) || err != nil || n == 0 {
 		n, err = t.writeSlow(s, h, p, max(n, 0), err)
@@ -78,6 +82,10 @@ func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 	t.p.release(s)
 	return n, err
 }
+
+// unsent reports whether a session of datagrams has no address yet. A write that
+// goes nowhere would make Linux give it one, and not one of ours.
+func (s *socket) unsent() bool { return s.dgram && !s.named.Load() }
 
 // WriteMsg is Write: the receiver is told at once anyway.
 func (t *thread) WriteMsg(h vls.Handle, p []byte) (int, error) { return t.Write(h, p) }
@@ -207,6 +215,9 @@ func (t *thread) Sendto(h vls.Handle, p []byte, flags int, ep vls.Endpoint) (int
 	case flags != 0:
 		return 0, syscall.EAFNOSUPPORT
 	case ep == vls.Endpoint{}:
+		if sock.unsent() {
+			return 0, syscall.EDESTADDRREQ
+		}
 		n, err := unix.Write(s.fd, p)
 		return t.writeSlow(s, h, p, max(n, 0), err)
 	case !sock.dgram || sock.connected.Load():

@@ -159,6 +159,9 @@ func (a *app) Locks() []locks.Stat {
 
 func (a *app) Close() error { return a.core.Close() }
 
+// Usage is what the application has in hand, for tests that want it empty.
+func (a *app) Usage() core.Usage { return a.core.Usage() }
+
 // session is a VLS session: what S protects, beside the VCL session.
 type session struct {
 	lock   locks.Lock    // S; those that share a session by fork have one

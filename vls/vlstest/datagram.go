@@ -696,6 +696,13 @@ func testDgramShutdown(e *env) {
 	x.read("last")
 	x.eof()
 	x.eof()
+	// What went wrong before is told first.
+	z := e.udp(th, false)
+	e.ok(th.Connect(z.h, e.address()))
+	z.write("nobody hears it")
+	e.ok(th.Shutdown(z.h, syscall.SHUT_WR))
+	z.writing(syscall.ECONNREFUSED)
+	z.writing(syscall.EPIPE)
 }
 
 func testDgramShutdownWakes(e *env) {

@@ -204,6 +204,7 @@ func (c testCase) exec(t *testing.T, s vls.Strategy, wait vls.Wait, l layout) {
 		t.Fatalf("New: %v", err)
 	}
 	e := &env{t: t, strategy: s, wait: wait, app: app, layout: l}
+	defer e.tender.stop.Store(true)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -227,6 +228,7 @@ type env struct {
 	wait     vls.Wait
 	app      vls.App
 	layout   layout
+	tender   tender
 
 	mu      sync.Mutex
 	over    bool // abandoned: t is not to be touched any more
