@@ -322,10 +322,8 @@ func (c *counting) operations() {
 	quiet, _ := c.listener(mate)
 	child := c.share()
 
-	// A session that is used by a thread for the first time may have to come to
-	// it; that is an operation by itself.
 	if c.mode == WorkerPerThread {
-		c.moving(x, y)
+		c.move(set, unbound, bound, connecting, listener, x, ending, dgram, last, quiet)
 	}
 	var h vls.Handle
 	c.count("create", func() { h = must(th.Create(vls.TCP, false)) })
@@ -395,9 +393,10 @@ func (c *counting) operations() {
 	}
 }
 
-// moving counts the first use of a session that another worker has, whose
-// thread looks at its queue meanwhile.
-func (c *counting) moving(x, y vls.Handle) {
+// move makes a set and sessions come to th, whose operations are not the same
+// before. Where they were, a thread looks at its queue meanwhile.
+func (c *counting) move(set vls.Handle, sessions ...vls.Handle) {
+	c.at = "sessions that come to the thread"
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -406,12 +405,16 @@ func (c *counting) moving(x, y vls.Handle) {
 			case <-stop:
 				return
 			default:
-				c.mate.Poll(nil, time.Millisecond)
+				c.mate.Poll(nil, 0)
+				time.Sleep(100 * time.Microsecond)
 			}
 		}
 	}()
 	defer func() { close(stop); <-stopped }()
-	must(c.th.Attr(x, core.GetNread, make([]byte, 4)))
+	c.th.EpollWait(set, make([]vls.EpollEvent, 1), 0)
+	for _, h := range sessions {
+		must(c.th.Attr(h, core.GetProtocol, make([]byte, 4)))
+	}
 }
 
 // waits makes those that wait, for something that the peer then does.
