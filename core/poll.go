@@ -50,7 +50,7 @@ func (t *Thread) lookAtEach(fds []PollFD) int {
 	n := 0
 	for i := range fds {
 		fd := &fds[i]
-		if s := t.w.Lookup(fd.Handle); s == nil || s.epoll != nil {
+		if s := t.w.Lookup(fd.Handle); s == nil || s.epoll != nil || s.flags.Load()&fClosing != 0 {
 			fd.Revents = POLLNVAL
 		} else {
 			fd.Revents = fd.found(s)
@@ -72,4 +72,17 @@ func (fd *PollFD) found(s *Session) uint32 {
 		wanted |= EPOLLERR | EPOLLHUP
 	}
 	return s.level() & wanted
+}
+
+// WouldWait reports whether a read, or a write, of the session would have to
+// wait now. Any thread; it may be otherwise a moment later.
+func (s *Session) WouldWait(write bool) bool {
+	if s.flags.Load()&(fNonblock|fClosing) != 0 || s.open() != nil {
+		return false
+	}
+	want := uint32(EPOLLIN)
+	if write {
+		want = EPOLLOUT
+	}
+	return s.level()&(want|EPOLLERR|EPOLLHUP) == 0
 }

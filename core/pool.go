@@ -106,12 +106,12 @@ func (p *Pool[T]) handle(gen, index uint32) uint64 {
 	return uint64(gen)<<32 | uint64(p.worker)<<indexBits | uint64(index)
 }
 
-// mirror makes the pool, in which nothing is allocated, an image of another:
+// Mirror makes the pool, in which nothing is allocated, an image of another:
 // what is live there is live here, at the same index and under the same name,
 // with a value that fill makes. The generations go on above those of both, so
 // that no handle that was ever stale here or there is given out again. For one
 // thread at a time in both pools.
-func (p *Pool[T]) mirror(of *Pool[T], fill func(key uint64, from, to *T)) {
+func (p *Pool[T]) Mirror(of *Pool[T], fill func(key uint64, from, to *T)) {
 	p.free = 0
 	p.n = max(p.n, of.n)
 	for index := range p.n {

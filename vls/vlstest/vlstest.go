@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,8 +22,9 @@ import (
 	"vlsbench/vls"
 )
 
-// limit is when the watchdog ends a case: hundreds of times what any takes.
-const limit = 30 * time.Second
+// Limit is when the watchdog ends a case: hundreds of times what any takes. Who
+// runs what is known to hang may lower it before.
+var Limit = 30 * time.Second
 
 // layout says where a second thread of a case lives.
 type layout string
@@ -137,6 +139,46 @@ func Run(t *testing.T, s vls.Strategy) {
 			}
 		})
 	}
+	inOrder(t, s)
+}
+
+// RunCases judges a strategy by some cases of the suite in one wait mode, for
+// settings of its knobs that are many. A name that there is not fails.
+func RunCases(t *testing.T, s vls.Strategy, wait vls.Wait, names ...string) {
+	for _, name := range names {
+		i := slices.IndexFunc(cases(), func(c testCase) bool { return c.name == name })
+		if i < 0 {
+			t.Errorf("the suite has no case %s", name)
+			continue
+		}
+		c := cases()[i]
+		layouts := []layout{alone}
+		if c.far {
+			layouts = []layout{processes, threads}
+		}
+		for _, l := range layouts {
+			t.Run(strings.TrimSuffix(name+"/"+string(l), "/"), func(t *testing.T) { c.exec(t, s, wait, l) })
+		}
+	}
+	inOrder(t, s)
+}
+
+// Cases are the names of the suite, each with the behaviour that it proves.
+func Cases() (names, docs []string) {
+	for _, c := range cases() {
+		names = append(names, c.name)
+		docs = append(docs, c.doc)
+	}
+	return names, docs
+}
+
+// inOrder looks, in audit builds, for a deadlock that did not happen to happen.
+func inOrder(t *testing.T, s vls.Strategy) {
+	if circle := audit.Cycle(s.Name); circle != "" && s.Kind == vls.Built {
+		t.Error(circle)
+	} else if circle != "" {
+		t.Log(circle)
+	}
 }
 
 // exec runs the case once, under the watchdog.
@@ -162,6 +204,7 @@ func (c testCase) exec(t *testing.T, s vls.Strategy, wait vls.Wait, l layout) {
 		t.Fatalf("New: %v", err)
 	}
 	e := &env{t: t, strategy: s, wait: wait, app: app, layout: l}
+	defer e.tender.stop.Store(true)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -170,7 +213,7 @@ func (c testCase) exec(t *testing.T, s vls.Strategy, wait vls.Wait, l layout) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(limit):
+	case <-time.After(Limit):
 		e.abandon(fmt.Sprintf("%s hangs: %s", c.name, c.doc))
 	}
 	if t.Failed() {
@@ -185,6 +228,7 @@ type env struct {
 	wait     vls.Wait
 	app      vls.App
 	layout   layout
+	tender   tender
 
 	mu      sync.Mutex
 	over    bool // abandoned: t is not to be touched any more
