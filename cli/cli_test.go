@@ -130,9 +130,9 @@ func TestBadInput(t *testing.T) {
 		{"run --profile huge", []string{`"huge"`, "quick, standard, full"}},
 		{"run --strategies ,", []string{"--strategies", "empty name"}},
 		{"run --out " + drawn, []string{"ratio.png", "name another directory"}},
-		{"run --strategies nope", []string{`"nope"`, "global, null"}},
-		{"run --strategies global,nope", []string{`"nope"`, "global, null"}},
-		{"run --baseline nope", []string{`"nope"`, "global, null"}},
+		{"run --strategies nope", []string{`"nope"`, "global, "}},
+		{"run --strategies global,nope", []string{`"nope"`, "global, "}},
+		{"run --baseline nope", []string{`"nope"`, "global, "}},
 		{"run --strategies global --baseline null", []string{"null", "global"}},
 		{"run --workloads nope", []string{`"nope"`, "bi, pingpong, uni"}},
 		{"run --threads 0", []string{"--threads 0", "1 to 64"}},
@@ -362,7 +362,7 @@ func TestFailedRun(t *testing.T) {
 
 func TestList(t *testing.T) {
 	for what, want := range map[string][]string{
-		"strategies": {"global", "null", "perworker", "pipe-corrupt"}, "workloads": {"bi", "pingpong", "uni"}, "locks": {"mutex"},
+		"strategies": {"global", "migrate", "null", "perworker", "pipe-corrupt"}, "workloads": {"bi", "pingpong", "uni"}, "locks": {"mutex"},
 	} {
 		code, out, err := vlsbench(t, "list", what, "--format", "json")
 		var rows []row

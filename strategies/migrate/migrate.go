@@ -316,6 +316,7 @@ type session struct {
 type unit struct {
 	parcels []*core.Parcel // the set's first
 	of      []*session     // in the order of the table
+	whole   atomic.Bool    // all of it lies there
 	taken   bool           // under S of all of them
 }
 

@@ -127,7 +127,7 @@ func (t *thread) fetch(h vls.Handle, alone bool) error {
 		l.lock()
 		at, u := v.at.Load(), v.unit.Load()
 		l.unlock()
-		if at == nil && u != nil {
+		if at == nil && u != nil && u.whole.Load() {
 			if need = len(u.parcels); need <= len(room) {
 				room = t.adopt(u, room)
 				need = 0
@@ -137,6 +137,9 @@ func (t *thread) fetch(h vls.Handle, alone bool) error {
 		switch {
 		case at == t.w:
 			return nil
+		case at == nil && (u == nil || !u.whole.Load()):
+			pause(i) // it is just being left
+			continue
 		case at == nil:
 			continue
 		case t.lost(h) != nil:
@@ -315,6 +318,8 @@ func (t *thread) part(root *session, u *unit, by func(*core.Session) *core.Parce
 		v.unit.Store(u)
 		v.at.Store(nil)
 	}
+	// Who finds one of them takes all.
+	u.whole.Store(true)
 	return line
 }
 
@@ -350,6 +355,9 @@ func (t *thread) passBy(h vls.Handle) {
 		return
 	}
 	u := v.unit.Load()
+	if u == nil || !u.whole.Load() {
+		return // another is at it, and tells
+	}
 	ls := u.lockAll()
 	if !u.taken {
 		for _, v := range u.of {
