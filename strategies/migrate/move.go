@@ -102,7 +102,7 @@ func (t *thread) fetch(h vls.Handle, alone bool) error {
 			t.out()
 		}
 	}()
-	need := 1
+	need := 0
 	for i := 1; ; i++ {
 		for len(room) < need {
 			t.in()
@@ -130,7 +130,6 @@ func (t *thread) fetch(h vls.Handle, alone bool) error {
 		if at == nil && u != nil && u.whole.Load() {
 			if need = len(u.parcels); need <= len(room) {
 				room = t.adopt(u, room)
-				need = 0
 			}
 		}
 		p.lock.RUnlock(t.slot)
@@ -144,12 +143,15 @@ func (t *thread) fetch(h vls.Handle, alone bool) error {
 			continue
 		case t.lost(h) != nil:
 			return errElsewhere
+		case len(room) == 0:
+			need = 1
+			continue
 		}
 		n, err := t.request(at, v, h, len(room), alone, deadline)
 		if err != nil {
 			return err
 		}
-		need = max(n, 1)
+		need = n
 		if n == 0 && v.at.Load() == at {
 			if !time.Now().Before(deadline) {
 				return syscall.ETIMEDOUT

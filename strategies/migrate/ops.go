@@ -277,6 +277,7 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 	if err := t.begin(); err != nil {
 		return err
 	}
+	t.kind = others
 	defer t.end(nil)
 	defer func() { t.pinned = nil }()
 	for {
@@ -430,13 +431,15 @@ func (t *thread) poll(fds []core.PollFD, timeout time.Duration) (int, error) {
 	for _, fd := range fds {
 		t.hs = append(t.hs, vls.Handle(fd.Handle))
 	}
+	t.kind = polls
 	deadline := until(timeout)
 	for left := timeout; ; left = remaining(deadline) {
 		err := t.gather(fds, deadline)
 		n := 0
 		if err == nil {
-			t.kind = polls
+			t.polling = true
 			n, err = t.c.Poll(fds, left)
+			t.polling = false
 		}
 		clear(t.polled)
 		t.polled = t.polled[:0]

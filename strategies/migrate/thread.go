@@ -37,7 +37,8 @@ type thread struct {
 	slot int // reader number for P and H
 
 	waitsFor *session   // in a wait of the core
-	polled   []*session // in a poll
+	polled   []*session // of a poll
+	polling  bool       // inside the core's
 	losses   []*waiter  // what it lost while it waited
 	debts    []*session // its own that others have lost
 	pinned   *session   // not to be given away
@@ -258,8 +259,8 @@ func (t *thread) sleep(s *core.Session) {
 	if t.core.Bare && t.p.forked.Load() {
 		t.core.Bare = false // it may hold S of others, with which one does not spin
 	}
-	if s != nil || t.polled != nil {
-		t.settle(true)
+	if s != nil || t.polling {
+		t.settle(true) // and not while it asks for more
 	}
 	t.p.reap()
 }
