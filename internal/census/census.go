@@ -297,29 +297,29 @@ func (c *counting) accept(t vls.Thread, l vls.Handle) vls.Handle {
 
 // operations makes those that do not wait.
 func (c *counting) operations() {
-	th, mate := c.th, c.mate
+	th := c.th
 	buf := make([]byte, 100)
 
 	// All sessions first, so that they are shared.
 	c.at = "sessions"
-	unbound := must(mate.Create(vls.TCP, false))
-	bound := must(mate.Create(vls.TCP, false))
-	check(mate.Bind(bound, c.address()))
+	unbound := must(th.Create(vls.TCP, false))
+	bound := must(th.Create(vls.TCP, false))
+	check(th.Bind(bound, c.address()))
 	_, there := c.listener(c.peer)
-	connecting := must(mate.Create(vls.TCP, false))
-	listener, here := c.listener(mate)
+	connecting := must(th.Create(vls.TCP, false))
+	listener, here := c.listener(th)
 	x, y := c.pair()
-	ending, _ := c.pair()
-	set := must(mate.EpollCreate())
-	dgram := must(mate.Create(vls.UDP, false))
+	ending, _ := c.pairOf(th)
+	set := must(th.EpollCreate())
+	dgram := must(th.Create(vls.UDP, false))
 	to := c.address()
-	check(mate.Bind(dgram, to))
+	check(th.Bind(dgram, to))
 	c.share()
 
 	// A session that is used by a thread for the first time may have to come to
 	// it; that is an operation by itself.
 	if c.mode == WorkerPerThread {
-		c.moving(x, y)
+		c.moving(x)
 	}
 	var h vls.Handle
 	c.count("create", func() { h = must(th.Create(vls.TCP, false)) })
@@ -378,7 +378,7 @@ func (c *counting) operations() {
 
 // moving counts the first use of a session that another worker has, whose
 // thread looks at its queue meanwhile.
-func (c *counting) moving(x, y vls.Handle) {
+func (c *counting) moving(x vls.Handle) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -392,7 +392,7 @@ func (c *counting) moving(x, y vls.Handle) {
 		}
 	}()
 	defer func() { close(stop); <-stopped }()
-	must(c.th.Attr(x, core.GetNread, make([]byte, 4)))
+	c.count("attr of a session that another has", func() { must(c.th.Attr(x, core.GetNread, make([]byte, 4))) })
 }
 
 // waits makes those that wait, for something that the peer then does.

@@ -11,7 +11,7 @@ import (
 // helper is a thread of a process's worker for as long as a fork or an exit
 // takes. It is no thread of the process.
 func (p *process) helper(w *worker) (*thread, error) {
-	t := &thread{p: p, table: p.table, w: w}
+	t := &thread{p: p, table: p.table, here: nowhere, w: w}
 	if err := w.core.InitThread(&t.core, t); err != nil {
 		return nil, err
 	}
@@ -212,11 +212,19 @@ func (v *session) clear() {
 	v.at.Store(nil)
 }
 
-// clear empties the table of a process whose sessions are all closed.
-func (p *process) clear() {
+// clear empties the table of a process whose sessions are all closed. S is held
+// of all of them, or none.
+func (p *process) clear(held bool) {
 	p.table.Each(func(h uint64, v *session) {
 		p.table.Invalidate(h)
+		l := v.lock.Load()
+		if !held {
+			l.lock() // one that was killed may just leave a wait
+		}
 		v.clear()
+		if !held {
+			l.unlock()
+		}
 		p.table.Free(h)
 	})
 }
@@ -240,7 +248,7 @@ func (p *process) undo() {
 			h.takeAll()
 		}
 		if w == p.main {
-			p.clear()
+			p.clear(true)
 		}
 		w.core.Close(h.c)
 		h.core.Exit()
@@ -283,10 +291,10 @@ func (p *process) Exit() error {
 			}
 			h.lockS(v)
 			h.c.Close(s)
-			h.unlockS()
+			h.unlockS(v)
 		})
 		if w == p.main {
-			p.clear()
+			p.clear(false)
 		}
 		w.core.Close(h.c)
 		h.core.Exit()

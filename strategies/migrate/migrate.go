@@ -364,4 +364,4 @@ type process struct {
 // halted is the mode of a process that is stopped, or was killed.
 const halted = 1
 
-func (p *process) NewThread() vls.Thread { return &thread{p: p, table: p.table} }
+func (p *process) NewThread() vls.Thread { return &thread{p: p, table: p.table, here: nowhere} }

@@ -9,7 +9,7 @@ import (
 )
 
 // do runs an operation on a session, again if the session was lost in a wait.
-func (t *thread) do(h vls.Handle, k kind, f func(s *core.Session) error) error {
+func (t *thread) do(h vls.Handle, k kind, f func(v *session) error) error {
 	if err := t.begin(); err != nil {
 		return err
 	}
@@ -18,8 +18,8 @@ func (t *thread) do(h vls.Handle, k kind, f func(s *core.Session) error) error {
 		if err != nil {
 			return err
 		}
-		err = f(v.s)
-		t.end()
+		err = f(v)
+		t.end(v)
 		if err != core.ErrMoved {
 			return err
 		}
@@ -80,27 +80,27 @@ func (t *thread) enter(s *core.Session) (vls.Handle, error) {
 }
 
 func (t *thread) Bind(h vls.Handle, ep vls.Endpoint) error {
-	return t.do(h, others, func(s *core.Session) error { return t.c.Bind(s, ep) })
+	return t.do(h, others, func(v *session) error { return t.c.Bind(v.s, ep) })
 }
 
 func (t *thread) Listen(h vls.Handle, backlog int) error {
-	return t.do(h, others, func(s *core.Session) error { return t.c.Listen(s, backlog) })
+	return t.do(h, others, func(v *session) error { return t.c.Listen(v.s, backlog) })
 }
 
 func (t *thread) Connect(h vls.Handle, ep vls.Endpoint) error {
-	return t.do(h, others, func(s *core.Session) error { return t.c.Connect(s, ep) })
+	return t.do(h, others, func(v *session) error { return t.c.Connect(v.s, ep) })
 }
 
 func (t *thread) Accept(h vls.Handle, flags int) (ah vls.Handle, peer vls.Endpoint, err error) {
-	err = t.do(h, accepts, func(l *core.Session) error {
+	err = t.do(h, accepts, func(v *session) error {
 		t.in() // it allocates; a wait is outside
-		s, err := t.c.Accept(l, flags)
+		s, err := t.c.Accept(v.s, flags)
 		if err != nil {
 			return err
 		}
 		peer = s.Remote()
 		t.out()
-		t.unlockS()
+		t.unlockS(v)
 		ah, err = t.enter(s)
 		return err
 	})
@@ -111,14 +111,26 @@ func (t *thread) Accept(h vls.Handle, flags int) (ah vls.Handle, peer vls.Endpoi
 }
 
 func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
-	if v := t.own(h, reads); v != nil {
-		n, err := t.core.Read(v.s, p)
-		t.leave()
-		if err != core.ErrMoved {
-			return n, err
+	// What is at the caller's worker stays: nobody else can close it.
+	v := t.table.Get(uint64(h))
+	if v == nil || v.at.Load() != t.here || t.here.asked.Load() != 0 {
+		return t.readMore(h, p)
+	}
+	l := v.lock.Load()
+	l.Lock()
+	t.held, t.kind = true, reads
+	n, err := t.core.Read(v.s, p)
+	if t.held {
+		t.held = false
+		l.Unlock()
+	}
+	if t.owes {
+		t.end(v)
+		if err == core.ErrMoved {
+			return t.readMore(h, p)
 		}
 	}
-	return t.readMore(h, p)
+	return n, err
 }
 
 // readMore reads from a session that is not at hand, or was lost.
@@ -126,24 +138,33 @@ func (t *thread) readMore(h vls.Handle, p []byte) (n int, err error) {
 	if _, err := t.regain(h, time.Time{}); err != nil {
 		return 0, closed(err)
 	}
-	err = t.do(h, reads, func(s *core.Session) (err error) {
-		n, err = t.c.Read(s, p)
+	err = t.do(h, reads, func(v *session) (err error) {
+		n, err = t.c.Read(v.s, p)
 		return err
 	})
 	return n, err
 }
 
 func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
-	n := 0
-	if v := t.own(h, writes); v != nil {
-		var err error
-		n, err = t.core.Write(v.s, p)
-		t.leave()
-		if err != core.ErrMoved && len(t.losses) == 0 {
-			return n, err
+	v := t.table.Get(uint64(h))
+	if v == nil || v.at.Load() != t.here || t.here.asked.Load() != 0 {
+		return t.writeMore(h, p, 0)
+	}
+	l := v.lock.Load()
+	l.Lock()
+	t.held, t.kind = true, writes
+	n, err := t.core.Write(v.s, p)
+	if t.held {
+		t.held = false
+		l.Unlock()
+	}
+	if t.owes {
+		t.end(v)
+		if len(t.losses) > 0 {
+			return t.writeMore(h, p, n)
 		}
 	}
-	return t.writeMore(h, p, n)
+	return n, err
 }
 
 // writeMore writes what comes after n to a session that is not at hand, or was
@@ -151,8 +172,8 @@ func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 func (t *thread) writeMore(h vls.Handle, p []byte, n int) (int, error) {
 	_, err := t.regain(h, time.Time{})
 	if err = closed(err); err == nil {
-		err = t.do(h, writes, func(s *core.Session) error {
-			m, err := t.c.Write(s, p[n:])
+		err = t.do(h, writes, func(v *session) error {
+			m, err := t.c.Write(v.s, p[n:])
 			n += m
 			if err == nil && len(t.losses) > 0 {
 				return core.ErrMoved // in the middle
@@ -170,8 +191,8 @@ func (t *thread) writeMore(h vls.Handle, p []byte, n int) (int, error) {
 func (t *thread) WriteMsg(h vls.Handle, p []byte) (int, error) { return t.Write(h, p) }
 
 func (t *thread) Recvfrom(h vls.Handle, p []byte, flags int) (n int, ep vls.Endpoint, err error) {
-	err = t.do(h, reads, func(s *core.Session) (err error) {
-		n, ep, err = t.c.Recvfrom(s, p, flags)
+	err = t.do(h, reads, func(v *session) (err error) {
+		n, ep, err = t.c.Recvfrom(v.s, p, flags)
 		return err
 	})
 	return n, ep, err
@@ -182,15 +203,15 @@ func (t *thread) Sendto(h vls.Handle, p []byte, flags int, ep vls.Endpoint) (int
 		return t.Write(h, p)
 	}
 	n := 0
-	err := t.do(h, writes, func(s *core.Session) (err error) {
-		n, err = t.c.Sendto(s, p, flags, ep)
+	err := t.do(h, writes, func(v *session) (err error) {
+		n, err = t.c.Sendto(v.s, p, flags, ep)
 		return err
 	})
 	return n, err
 }
 
 func (t *thread) Shutdown(h vls.Handle, how int) error {
-	return t.do(h, others, func(s *core.Session) error { return t.c.Shutdown(s, how) })
+	return t.do(h, others, func(v *session) error { return t.c.Shutdown(v.s, how) })
 }
 
 func (t *thread) Close(h vls.Handle) error {
@@ -222,18 +243,18 @@ func (t *thread) Close(h vls.Handle) error {
 		p.handles.Unlock()
 		line := v.line
 		v.clear()
-		t.unlockS()
+		t.unlockS(v)
 		p.table.Free(uint64(h))
 		p.lock.Unlock()
 		t.tell(line)
-		t.end()
+		t.end(nil)
 		return err
 	}
 }
 
 func (t *thread) Attr(h vls.Handle, a vls.Attr, buf []byte) (n int, err error) {
-	err = t.do(h, others, func(s *core.Session) (err error) {
-		n, err = t.c.Attr(s, a, buf)
+	err = t.do(h, others, func(v *session) (err error) {
+		n, err = t.c.Attr(v.s, a, buf)
 		return err
 	})
 	return n, err
@@ -256,7 +277,7 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 	if err := t.begin(); err != nil {
 		return err
 	}
-	defer t.end()
+	defer t.end(nil)
 	defer func() { t.pinned = nil }()
 	for {
 		set, err := t.member(ep, op, h, ev)
@@ -355,18 +376,18 @@ func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Dur
 			return 0, closedSet(err)
 		}
 		if !v.isSet {
-			t.end()
+			t.end(v)
 			return 0, syscall.EINVAL
 		}
 		// It is the thread's, and looked at inside its queue: that is enough, and
 		// who asks for it there is answered.
-		t.unlockS()
+		t.unlockS(v)
 		left := timeout
 		if waited {
 			left = remaining(deadline)
 		}
 		n, err := t.c.EpollWait(v.s, evs, left)
-		t.end()
+		t.end(nil)
 		if err != core.ErrMoved {
 			return n, err
 		}
@@ -419,7 +440,7 @@ func (t *thread) poll(fds []core.PollFD, timeout time.Duration) (int, error) {
 		}
 		clear(t.polled)
 		t.polled = t.polled[:0]
-		t.end()
+		t.end(nil)
 		n -= t.unfound(fds)
 		if err != nil || n > 0 || remaining(deadline) == 0 || t.p.dead.Load() {
 			t.forsake()
@@ -470,7 +491,7 @@ func (t *thread) attend() {
 		if v.s.Passive() {
 			t.c.Attend(v.s)
 		}
-		t.unlockS()
+		t.unlockS(v)
 	}
 }
 
@@ -514,7 +535,7 @@ func (t *thread) SessionHandle(h vls.Handle) (vls.SessionHandle, error) {
 		if err := t.fetch(h, false); err != nil {
 			return 0, err
 		}
-		t.end()
+		t.end(nil)
 	}
 }
 
