@@ -41,6 +41,10 @@ type Hooks struct {
 	LeaveMQ func(t *Thread)
 	// TryMQ is EnterMQ if that needs no waiting. Nil where EnterMQ is nil.
 	TryMQ func(t *Thread) bool
+	// TryFirst: a thread that is about to sleep on a session tries for the
+	// queue, and between two tries looks whether there is still something to
+	// wait for, instead of waiting in EnterMQ.
+	TryFirst bool
 
 	// EnterShared and LeaveShared bracket what needs the pool of shared data,
 	// of which an application has one: Fork, and the close of a session that
@@ -145,13 +149,40 @@ func New(cfg Config, hooks Hooks) (*App, error) {
 // Config is the configuration in force, defaults filled in.
 func (a *App) Config() Config { return a.cfg }
 
-// Close gives the application's memory back. No thread may be in a call.
+// Close gives the application's memory back; of a segment that is not its own,
+// what it took there. No thread may be in a call.
 func (a *App) Close() error {
 	a.stopService()
-	if a.cfg.Segment != nil {
-		return nil
+	if a.cfg.Segment == nil {
+		return a.seg.Close()
 	}
-	return a.seg.Close()
+	for i := range a.workers {
+		if w := a.workers[i].Swap(nil); w != nil {
+			w.mq.Free()
+		}
+	}
+	return nil
+}
+
+// Usage counts what an application has in hand beside memory.
+type Usage struct {
+	Sessions int // slots that are not free, of all workers
+	Shared   int // shared data of sessions
+	Pending  int // workers with an event on their queue
+}
+
+// Usage counts what is in use. No thread may be in a call.
+func (a *App) Usage() Usage {
+	u := Usage{Shared: a.shared.Used()}
+	for i := range a.workers {
+		if w := a.workers[i].Load(); w != nil {
+			u.Sessions += w.sessions.Used()
+			if w.mq.Pending() {
+				u.Pending++
+			}
+		}
+	}
+	return u
 }
 
 // NewWorker registers a worker. ENOMEM: max-workers are registered, or the

@@ -284,14 +284,15 @@ func (t *Thread) trySend(s *Session, p []byte, ep Endpoint) (full *flow, err err
 			return nil, syscall.ENOTCONN
 		}
 	}
-	switch {
-	case s.flags.Load()&fWrShut != 0:
-		return nil, syscall.EPIPE
-	case len(p) > MaxDatagram:
+	if len(p) > MaxDatagram {
 		return nil, syscall.EMSGSIZE
 	}
+	// As in Linux what went wrong before comes first.
 	if err := s.takeErr(); err != nil {
 		return nil, err
+	}
+	if s.flags.Load()&fWrShut != 0 {
+		return nil, syscall.EPIPE
 	}
 	if !s.local.IsValid() {
 		if err := t.bindDgram(s, netip.AddrPortFrom(anyAddr(ep.Addr()), 0)); err != nil {

@@ -24,6 +24,7 @@
 //	EpollWait                                    (X)  (X)
 //	Poll                                         (X)
 //	Attend                     X
+//	BeginClose                                   (X)
 //	Close                X     X        X   X    (X)       (X)
 //	Worker.Close         X     X        X   X    (X)       (X)
 //	Fork                 X     X        X   X    (X)  X    (X)
@@ -57,7 +58,8 @@
 //
 // A session that is closed while others wait on it stays in memory until the
 // last of them has left. Close marks it, makes its handle stale and wakes them;
-// they leave without touching it any more.
+// they leave without touching it any more. BeginClose marks it and wakes them
+// before that: it is for a strategy that closes what others may be using.
 //
 // # Fork
 //

@@ -488,6 +488,23 @@ func (t *Thread) Close(s *Session) error {
 	return nil
 }
 
+// BeginClose is for a strategy that closes in two phases: it marks a session as
+// closing, ahead of [Thread.Close], so that threads which wait on it leave, and
+// none waits any more. Its slot stays what it is until EndClose, even when the
+// session was closed in between. Several may close one at once, each with its
+// own pair. Worker mq: entered and left inside.
+func (t *Thread) BeginClose(s *Session) {
+	t.enterMQ()
+	s.refs.Add(1)
+	s.flags.Or(fClosing)
+	t.wake(s)
+	t.leaveMQ()
+}
+
+// EndClose ends BeginClose, once nobody can be looking at the session who found
+// it by its handle.
+func (t *Thread) EndClose(s *Session) { t.w.unref(s) }
+
 // refuse resets a connection that was never accepted.
 func (t *Thread) refuse(c *conn) {
 	c.fifos[0].OrStatus(stReset)

@@ -61,7 +61,7 @@ func (t *Thread) readSlow(s *Session, p []byte, peek bool) (int, error) {
 		return n, err
 	}
 	defer t.done()
-	if p == nil {
+	if p == nil && s.epoll == nil {
 		return 0, syscall.EFAULT
 	}
 	for {

@@ -60,7 +60,7 @@ func (f *Fifo) checkProducer(head, tail, size uint32) error {
 		return fmt.Errorf("producer %w", err)
 	}
 	w := f.written()
-	if w-head > size || w-tail > w-head || w-e.head > size || head-e.head > w-e.head {
+	if w-e.head > size || head-e.head > w-e.head || w-tail > w-head {
 		return fmt.Errorf("producer at %d that knows of head %d, tail %d, head %d: want them in order, and at most %d between them", w, e.head, tail, head, size)
 	}
 	if e.end-e.at > uint64(size-(w-e.head)) || e.nooo != 0 && e.end != e.at {
@@ -140,6 +140,7 @@ func (f *Fifo) checkChain() (have uint64, taken []extent, err error) {
 		if start, want := f.seg.block(r).start, f.written()+uint32(have); start != want {
 			return 0, nil, fmt.Errorf("chunk %d in the chain begins at %d: want %d", r, start, want)
 		}
+		// Positions wrap, so a ring of chunks that overlap can be in order.
 		if len(taken) > f.seg.Size()/MinChunk {
 			return 0, nil, fmt.Errorf("a chain of more than %d chunks", f.seg.Size()/MinChunk)
 		}

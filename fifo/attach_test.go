@@ -41,6 +41,7 @@ type still struct {
 	mem []byte
 	seg *fifo.Segment
 	f   fifo.Fifo
+	pad []fifo.Ref // blocks between, so that pages are of one block mostly
 }
 
 const (
@@ -61,7 +62,10 @@ func newStill(t testing.TB, mem []byte, kind int) *still {
 		ord = fifo.Batched(3)
 	}
 	f := create(t, seg, 60_000, ord)
-	i := &still{mem, seg, f}
+	i := &still{mem: mem, seg: seg, f: f}
+	for _, class := range []uint32{0, 0, 0, 0, 0, 0, 1} {
+		i.pad = append(i.pad, seg.Alloc(class))
+	}
 	if kind&1 != 0 {
 		f.StartAt(1<<32 - 20_000)
 	}
@@ -145,11 +149,14 @@ func TestOpenEndRefuses(t *testing.T) {
 		{2, "head", plus(1), consumer, "head"},
 		{2, "head", plus(100_000), producer | consumer, "head"},
 		{2, "prod.at", plus(1), producer, "producer"},
-		{2, "prod.at", be(0), producer, "in order"},
-		{2, "prod.at", be(1 << 40), producer, "in order"},
-		{2, "prod.end", be(1 << 40), producer, "in order"},
+		{2, "prod.at", be(0), producer, "in order from"},
+		{2, "prod.at", be(1 << 40), producer, "in order from"},
+		{2, "prod.end", be(1 << 40), producer, "in order from"},
+		{2, "prod.end", plus(^uint64(0)), producer, "in order from"},
+		{1, "size", be(17_500), producer, "room"}, // to the consumer that may be so
 		{2, "prod.end", plus(1), producer, "room"},
-		{1, "prod.end", plus(^uint64(0) - 60_000), producer, "in order"},
+		{1, "prod.end", plus(^uint64(0) - 60_000), producer, "in order from"},
+		{2, "prod.head", plus(1), producer, "producer at"},
 		{1, "prod.head", plus(^uint64(0) - 60_000), producer, "producer at"},
 		{1, "prod.head", plus(30_000), producer, "producer at"},
 		{2, "prod.stop", plus(128), producer, "the last"},
@@ -172,10 +179,11 @@ func TestOpenEndRefuses(t *testing.T) {
 		{2, "prod.nooo", plus(1), producer, "in order"},
 		{2, "prod.newest", be(4), producer, "no such list"},
 		{2, "span.start", be(0), producer, "out-of-order segment"},
+		{2, "span.start", be(29_050), producer, "out-of-order segment"},
 		{2, "span.end", plus(100_000), producer, "out-of-order segment"},
 		{2, "cons.at", plus(^uint64(0)), consumer, "consumer"},
-		{2, "cons.at", be(1 << 40), consumer, "in order"},
-		{2, "cons.end", be(1 << 40), consumer, "in order"},
+		{2, "cons.at", be(1 << 40), consumer, "in order from"},
+		{2, "cons.end", be(1 << 40), consumer, "in order from"},
 		{2, "cons.stop", plus(128), consumer, "the last"},
 		{2, "cons.delta", plus(1), consumer, "consumer at"},
 		{2, "cons.chunk", be(0), consumer, "no chunk"},
@@ -225,31 +233,168 @@ func TestOpenEndRefusesOverlap(t *testing.T) {
 	set := func(b []byte, v uint32) { binary.LittleEndian.PutUint32(b, v) }
 	for _, c := range []struct {
 		name, says string
+		kind       int
 		spoil      func(i *still, w map[string]fifo.Word)
 	}{
-		{"a chunk in another", "want them apart", func(i *still, w map[string]fifo.Word) {
+		{"a chunk in the last", "want them apart", 1, func(i *still, w map[string]fifo.Word) {
+			r := w["prod.chunk"].Get() + 1
+			set(word(fifo.Ref(r), 0), 0)
+			set(word(fifo.Ref(r), 1), 1)
+			set(word(fifo.Ref(r), 2), uint32(w["chunk.start"].Get()+w["prod.stop"].Get()-r*fifo.Line))
+			w["chunk.next"].Set(r)
+		}},
+		{"a list of nothing", "no such list", 2, func(i *still, w map[string]fifo.Word) {
+			w["prod.nooo"].Set(0)
+			w["prod.newest"].Set(0)
+		}},
+		{"a chunk in another", "want them apart", 2, func(i *still, w map[string]fifo.Word) {
 			r := fifo.Ref(w["prod.chunk"].Get()) + 1
 			set(word(r, 0), 0)
 			set(word(r, 1), 1)
 			set(word(r, 2), uint32(w["behind.start"].Get()))
 			w["chunk.next"].Set(uint64(r))
 		}},
-		{"a chunk over the header", "no chunk", func(i *still, w map[string]fifo.Word) {
+		{"a chunk over the header", "no chunk", 2, func(i *still, w map[string]fifo.Word) {
 			w["size"].Set(1) // which is where a class is, a line further
 			w["prod.chunk"].Set(uint64(i.f.Ref() + 1))
 		}},
-		{"the list in a chunk", "want them apart", func(i *still, w map[string]fifo.Word) {
+		{"the list in a chunk", "want them apart", 2, func(i *still, w map[string]fifo.Word) {
 			r := fifo.Ref(w["prod.chunk"].Get()) + 1
 			copy(mem[int(r)*fifo.Line:], mem[int(w["prod.ooo"].Get())*fifo.Line:][:2*fifo.Line])
 			w["prod.ooo"].Set(uint64(r))
 		}},
 	} {
-		i := newStill(t, mem, 2)
+		i := newStill(t, mem, c.kind)
 		c.spoil(i, i.f.Words())
 		_, err := fifo.OpenProducer(i.seg, i.f.Ref(), fifo.Release)
 		if !errors.Is(err, fifo.ErrCorrupt) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", c.name, err)
 		}
+	}
+}
+
+// A ring of chunks whose lengths are 4 GB in all has its positions in order.
+func TestOpenEndRefusesRing(t *testing.T) {
+	watchdog(t, endless)
+	const ring = 1 << 32 / fifo.MaxChunk
+	mem := cage(t, 8<<20)
+	i := newStill(t, mem, 1)
+	w := i.f.Words()
+	first := fifo.Ref(len(mem)-fifo.MaxChunk)/fifo.Line - 2*ring
+	start := w["chunk.start"].Get() + w["prod.stop"].Get() - (w["prod.chunk"].Get()+1)*fifo.Line
+	for k := range fifo.Ref(ring) {
+		at := mem[int(first+k)*fifo.Line:]
+		binary.LittleEndian.PutUint32(at, uint32(first+(k+1)%ring))
+		binary.LittleEndian.PutUint32(at[4:], fifo.NClasses-1)
+		binary.LittleEndian.PutUint32(at[8:], uint32(start)+uint32(k)*fifo.MaxChunk)
+	}
+	w["chunk.next"].Set(uint64(first))
+	_, err := fifo.OpenProducer(i.seg, i.f.Ref(), fifo.Release)
+	if !errors.Is(err, fifo.ErrCorrupt) || !strings.Contains(err.Error(), "a chain of more than") {
+		t.Errorf("a ring: %v", err)
+	}
+}
+
+// A chain that does not lead to where the next byte is, is not followed.
+func TestConsumerFollowsNoBrokenChain(t *testing.T) {
+	mem := cage(t, stillSize)
+	for _, c := range []struct {
+		word  string
+		value uint64
+	}{
+		{"behind.start", 1}, {"behind.class", 0}, {"behind.class", 99},
+		{"chunk.next", 0}, {"chunk.next", 1}, {"chunk.next", 1 << 31},
+	} {
+		i := newStill(t, mem, 0)
+		put(t, &i.f, 0, 100)
+		take(t, &i.f, 0, 50)
+		put(t, &i.f, 100, fifo.MinChunk-100)
+		if err := i.f.EnqueueAt(100, expected(0, 100)); err != nil {
+			t.Fatal(err)
+		}
+		w := i.f.Words()[c.word]
+		put(t, &i.f, fifo.MinChunk, 50)
+		old := w.Get()
+		w.Set(c.value)
+		out, err := fifo.OpenConsumer(i.seg, i.f.Ref(), fifo.Release)
+		if err != nil {
+			t.Fatal(err)
+		}
+		take(t, &out, 50, fifo.MinChunk-50)
+		var pieces [2][]byte
+		p := make([]byte, 10)
+		for name, op := range map[string]func() error{
+			"Dequeue":       func() error { _, err := out.Dequeue(p); return err },
+			"Peek":          func() error { _, err := out.Peek(0, p); return err },
+			"Segments":      func() error { _, _, err := out.Segments(0, 10, pieces[:]); return err },
+			"Drop":          func() error { _, err := out.Drop(10); return err },
+			"OverwriteHead": func() error { return out.OverwriteHead(p) },
+		} {
+			if err := op(); err != fifo.ErrCorrupt {
+				t.Errorf("%s with %s %d: %v", name, c.word, c.value, err)
+			}
+		}
+		if n := out.MaxReadChunk(); n != 0 {
+			t.Errorf("MaxReadChunk with %s %d: %d", c.word, c.value, n)
+		}
+		w.Set(old)
+		take(t, &out, fifo.MinChunk, 50)
+	}
+}
+
+// An index that the other end cannot have written is not believed.
+func TestWildIndices(t *testing.T) {
+	mem := cage(t, stillSize)
+	var pieces [2][]byte
+	p := make([]byte, 10)
+	for _, far := range []uint64{60_001, 1 << 31, 1<<32 - 1} {
+		i := newStill(t, mem, 1)
+		head := i.f.Words()["head"]
+		old := head.Get()
+		head.Set(uint64(i.f.Tail()) - far)
+		in, err := fifo.OpenProducer(i.seg, i.f.Ref(), fifo.Release)
+		if err == nil {
+			t.Errorf("a head %d bytes behind the tail is attached to", far)
+		}
+		in = fifo.Open(i.seg, i.f.Ref(), fifo.Release)
+		long := make([]byte, 20_000)
+		for name, op := range map[string]func() (int, error){
+			"Enqueue":         func() (int, error) { return in.Enqueue(long) },
+			"EnqueueAt":       func() (int, error) { return 0, in.EnqueueAt(1, p) },
+			"EnqueueSegments": func() (int, error) { return in.EnqueueSegments([][]byte{p}, true) },
+			"Provision":       func() (int, error) { _, n, err := in.Provision(1, pieces[:]); return n, err },
+			"Advance":         func() (int, error) { return in.Advance(1) },
+		} {
+			if n, err := op(); n != 0 || err != fifo.ErrFull {
+				t.Errorf("%s with the head %d bytes behind the tail: %d, %v", name, far, n, err)
+			}
+		}
+		if n := in.MaxWriteChunk(); n != 0 {
+			t.Errorf("MaxWriteChunk with the head %d bytes behind the tail: %d", far, n)
+		}
+		head.Set(old)
+		put(t, &in, 20_000, 5000)
+
+		i = newStill(t, mem, 0)
+		put(t, &i.f, 0, 100)
+		tail := i.f.Words()["tail"]
+		tail.Set(uint64(i.f.Head()) + far)
+		out := fifo.Open(i.seg, i.f.Ref(), fifo.Release)
+		for name, op := range map[string]func() (int, error){
+			"Dequeue":       func() (int, error) { return out.Dequeue(p) },
+			"Peek":          func() (int, error) { return out.Peek(0, p) },
+			"Segments":      func() (int, error) { _, n, err := out.Segments(0, 10, pieces[:]); return n, err },
+			"Drop":          func() (int, error) { return out.Drop(10) },
+			"OverwriteHead": func() (int, error) { return 0, out.OverwriteHead(p) },
+			"DropAll":       func() (int, error) { return out.DropAll(), fifo.ErrEmpty },
+			"MaxReadChunk":  func() (int, error) { return out.MaxReadChunk(), fifo.ErrEmpty },
+		} {
+			if n, err := op(); n != 0 || err != fifo.ErrEmpty && err != fifo.ErrCorrupt {
+				t.Errorf("%s with the tail %d bytes from the head: %d, %v", name, far, n, err)
+			}
+		}
+		tail.Set(100)
+		take(t, &out, 0, 100)
 	}
 }
 
@@ -453,22 +598,23 @@ func hostileScript(seed uint64) script {
 }
 
 func TestHostilePeer(t *testing.T) {
-	watchdog(t, endless)
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	mem := cage(t, stillSize)
 	seed := seedOf(t)
-	n := scaled(20_000)
+	n := uint64(scaled(20_000))
 	if *soak {
-		n *= 100
+		n *= 50
 	}
-	for i := range uint64(n) {
+	done, _ := progress(t, n)
+	for ; done.Load() < n; done.Add(1) {
 		func() {
+			script := seed + done.Load()
 			defer func() {
 				if r := recover(); r != nil {
-					t.Fatalf("script %d: %v\n%s", seed+i, r, debug.Stack())
+					t.Fatalf("script %d: %v\n%s", script, r, debug.Stack())
 				}
 			}()
-			vandalise(t, mem, hostileScript(seed+i))
+			vandalise(t, mem, hostileScript(script))
 		}()
 	}
 }

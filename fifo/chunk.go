@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // The chain of chunks. The producer links chunks at its end, the consumer gives
@@ -18,7 +19,7 @@ const (
 	// step to the next chunk; but hotChunk bytes still leave half of a
 	// first-level cache. A round trip of 64 B over two fifos took 1.1 line round
 	// trips where 4 KB were used over and over, and 1.9 where it was 64 KB.
-	manyMessages = 16
+	manyMessages = 32
 	someMessages = 4
 	hotChunk     = 16 << 10
 	maxGrow      = 256 << 10
@@ -51,6 +52,9 @@ func (f *Fifo) streams() bool {
 	}
 	if atomic.LoadUint32(&f.h.tail) == f.h.prod.head {
 		return false
+	}
+	if sched.Controlled() {
+		return true // where threads happen to run must not change a schedule
 	}
 	cpu := hw.CurrentCPU()
 	return cpu < 0 || f.h.cpu.Load() != uint32(cpu)
@@ -119,6 +123,7 @@ func (f *Fifo) stepTail(message int) bool {
 // consumer, at its end, sees that by start.
 func (f *Fifo) rewind(pos uint32) {
 	e := &f.h.prod
+	sched.Point("fifo: all was read, before the chunk begins anew")
 	f.seg.block(e.chunk).start = pos
 	f.enterTail(e.chunk)
 }
@@ -132,6 +137,7 @@ func (f *Fifo) link(last, r Ref, start uint32) {
 	f.h.prod.pending = r
 	f.seg.linked(r, f.ref)
 	f.nextOf(last).Store(uint32(r))
+	sched.Point("fifo: link made, and the chunk still pending")
 	f.h.prod.pending = 0
 }
 
@@ -195,6 +201,7 @@ func (f *Fifo) cut(last Ref) {
 		f.h.prod.pending = r
 		f.nextOf(last).Store(uint32(f.following(r)))
 		f.seg.release(r)
+		sched.Point("fifo: cut off, and the chunk still pending")
 		f.h.prod.pending = 0
 	}
 }
@@ -254,6 +261,7 @@ func (f *Fifo) headCursor() cursor {
 func (f *Fifo) next(c *cursor, pos uint32) bool {
 	r := c.chunk
 	if r == 0 || f.seg.block(r).start != pos {
+		sched.Point("fifo: between a chunk's start and its link")
 		r = f.following(r)
 	}
 	size, ok := f.chunkAt(r)
@@ -285,10 +293,22 @@ func (f *Fifo) stepHead() bool {
 		f.h.cpu.Store(cpu)
 	}
 	// Who frees the fifo after this end died in between finds it.
+	if sched.Enabled {
+		sched.Point("fifo: before leaving a chunk")
+	}
 	hw.StoreRel32((*uint32)(&e.leaving), uint32(old))
+	if sched.Enabled {
+		sched.Point("fifo: leaving a chunk, before the step")
+	}
 	hw.StoreRel32((*uint32)(&e.chunk), uint32(c.chunk))
+	if sched.Enabled {
+		sched.Point("fifo: stepped, before the chunk that was left is released")
+	}
 	if old != 0 {
 		f.seg.release(old)
+	}
+	if sched.Enabled {
+		sched.Point("fifo: chunk released, and still said to be left")
 	}
 	hw.StoreRel32((*uint32)(&e.leaving), 0)
 	return true
@@ -332,20 +352,33 @@ func (s *Segment) held(_ int, of, block Ref) bool {
 	if atomic.LoadUint32(&h.magic) != fifoMagic || h.prod.ooo == block {
 		return true
 	}
-	// Where the consumer is first: what it leaves stands in leaving before that
-	// changes, until it is released, which changes the block's state.
-	r := Ref(atomic.LoadUint32((*uint32)(&h.cons.chunk)))
-	if r == 0 {
-		r = Ref(h.first.Load())
-	}
-	for n := 0; r != 0 && n <= s.Size()/MinChunk; n++ {
-		if r == block {
+	// From where the consumer is. A chunk that it has left is somebody else's soon,
+	// and leads elsewhere: what was followed counts if it has not left the first of
+	// them. What it leaves stands in leaving before that changes, until it is
+	// released, which changes the block's state.
+	for n := s.Size() / MinChunk; n >= 0; n-- {
+		first := atomic.LoadUint32((*uint32)(&h.cons.chunk))
+		r := Ref(first)
+		if r == 0 {
+			r = Ref(h.first.Load())
+		}
+		for ; r != 0 && n >= 0; n-- {
+			sched.Point("segment: sweep, along a chain")
+			if r == block {
+				return true
+			}
+			if _, ok := s.checked(r); !ok {
+				break
+			}
+			r = Ref(s.block(r).next.Load())
+		}
+		sched.Point("segment: sweep, between a chain and what is left")
+		if Ref(atomic.LoadUint32((*uint32)(&h.cons.leaving))) == block {
 			return true
 		}
-		if _, ok := s.checked(r); !ok {
-			return true
+		if r == 0 && atomic.LoadUint32((*uint32)(&h.cons.chunk)) == first {
+			return false
 		}
-		r = Ref(s.block(r).next.Load())
 	}
-	return Ref(atomic.LoadUint32((*uint32)(&h.cons.leaving))) == block
+	return true // for all that can be told
 }

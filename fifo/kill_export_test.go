@@ -96,3 +96,25 @@ func (f *Fifo) changeLists() Ref {
 	e.ooo, e.pending = r, old
 	return old
 }
+
+// Hog takes all chunks of the segment but a few small ones, if it is to, and
+// returns what gives them back.
+func (s *Segment) Hog(on bool) (back func()) {
+	var got []Ref
+	for on {
+		r := s.allocNear(1, false)
+		if r == 0 {
+			break
+		}
+		got = append(got, r)
+	}
+	for range min(3, len(got)) {
+		s.release(got[0])
+		got = got[1:]
+	}
+	return func() {
+		for _, r := range got {
+			s.release(r)
+		}
+	}
+}

@@ -3,10 +3,14 @@ package fifo_test
 import (
 	"fmt"
 	"math"
+	"os"
+	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"vlsbench/fifo"
 	"vlsbench/hw"
@@ -39,6 +43,90 @@ func TestDeaths(t *testing.T) {
 			t.Errorf("%s: %d times something was given back that was not taken", d.Name, n)
 		}
 	}
+}
+
+// An end dies at whatever store there is to each page of the segment, one after
+// another: the page cannot be written, and the fault is its end. What it took
+// with it is swept, the other end reads no more than there is, and Free gives
+// the rest back.
+func TestDeathAtEveryPage(t *testing.T) {
+	if fifo.RaceEnabled {
+		t.Skip("the race detector's segments lie on the heap")
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	watchdog(t, endless)
+	mem := cage(t, 2*stillSize) // for two owners
+	page := os.Getpagesize()
+	comb := func(f *fifo.Fifo) {
+		for i := range fifo.SmallSize/8 + 5 {
+			f.EnqueueAt(2+2*i, []byte{1})
+		}
+	}
+	deaths := 0
+	for name, op := range map[string]func(f *fifo.Fifo){
+		"Enqueue":         func(f *fifo.Fifo) { f.Enqueue(make([]byte, 20_000)) },
+		"Enqueue to all":  func(f *fifo.Fifo) { f.Enqueue(make([]byte, 25_500)) },
+		"EnqueueSegments": func(f *fifo.Fifo) { f.EnqueueSegments([][]byte{make([]byte, 10_000), make([]byte, 5000)}, false) },
+		"EnqueueAt":       func(f *fifo.Fifo) { f.EnqueueAt(5000, make([]byte, 20_000)) },
+		"comb":            comb,
+		"comb, closed":    func(f *fifo.Fifo) { comb(f); f.Enqueue(make([]byte, 300)) },
+		"Provision":       func(f *fifo.Fifo) { f.Provision(20_000, make([][]byte, 9)); f.Advance(20_000) },
+		"cut":             func(f *fifo.Fifo) { f.EnqueueAt(0, make([]byte, 35_000)) },
+		"Dequeue":         func(f *fifo.Fifo) { f.Dequeue(make([]byte, 20_000)) },
+		"Drop":            func(f *fifo.Fifo) { f.DropAll() },
+	} {
+		for kind := range stills {
+			for n := range 2 * len(mem) / page {
+				at, early := n/2*page, n%2 == 0 // the sweep before Free
+				i := newStill(t, mem, kind)
+				hog := i.seg.Hog(name == "cut")
+				dying, err := i.seg.Join()
+				if err != nil {
+					t.Fatal(err)
+				}
+				f := fifo.Open(dying, i.f.Ref(), fifo.Release)
+				died := func() (died bool) {
+					if err := unix.Mprotect(mem[at:at+page], unix.PROT_READ); err != nil {
+						t.Fatal(err)
+					}
+					defer func() {
+						if err := unix.Mprotect(mem[at:at+page], unix.PROT_READ|unix.PROT_WRITE); err != nil {
+							t.Fatal(err)
+						}
+						if r := recover(); r != nil {
+							if _, fault := r.(interface{ Addr() uintptr }); !fault {
+								panic(r)
+							}
+							died = true
+						}
+					}()
+					op(&f)
+					return false
+				}()
+				if died {
+					deaths++
+				}
+				if early {
+					sweep(t, i.seg, dying.Owner())
+				}
+				i.f.Free()
+				if !early {
+					sweep(t, i.seg, dying.Owner())
+				}
+				hog()
+				for _, r := range i.pad {
+					i.seg.Release(r)
+				}
+				if n := i.seg.InUse(); n != 0 {
+					t.Errorf("%s on fifo %d, death at page %d (%v): %d bytes in use after Free", name, kind, at/page, died, n)
+				}
+				if n := i.seg.Usage().Corruptions; n != 0 {
+					t.Errorf("%s on fifo %d, death at page %d (%v): %d times something was given back that was not taken", name, kind, at/page, died, n)
+				}
+			}
+		}
+	}
+	t.Logf("%d deaths", deaths)
 }
 
 // A process is killed at a random point while it writes to a fifo or reads from

@@ -86,30 +86,38 @@ func TestConditionsLoseNoWakeup(t *testing.T) {
 	}
 }
 
-// One of many who look whether the producer is to be told is the one who tells.
+// One of two who look at once whether the producer is to be told is the one who
+// tells.
 func TestNotifyIsTakenOnce(t *testing.T) {
 	threads(t, 3)
 	f := create(t, heap(t, 1<<20), 100, fifo.Release)
 	watchdog(t, endless)
-	for i := range scaled(3000) {
-		f.WantNotify(1 + i%100)
-		var told atomic.Int32
-		done := make(chan struct{})
-		for range 3 {
-			go func() {
-				if f.Notify(0) {
-					told.Add(1)
-				}
-				done <- struct{}{}
-			}()
-		}
-		for range 3 {
-			<-done
-		}
-		if told.Load() != 1 || f.Wanted() {
-			t.Fatalf("%d were to tell, wanted %v", told.Load(), f.Wanted())
+	rounds := int32(scaled(20_000))
+	var round, told, looked atomic.Int32
+	look := func() {
+		view := f
+		for i := range rounds {
+			until(func() bool { return round.Load() > i })
+			if view.Notify(0) {
+				told.Add(1)
+			}
+			looked.Add(1)
 		}
 	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range rounds {
+			f.WantNotify(1 + int(i)%100)
+			round.Add(1)
+			until(func() bool { return looked.Load() == 2*(i+1) })
+			if n := told.Swap(0); n != 1 || f.Wanted() {
+				t.Errorf("round %d: %d were to tell, wanted %v", i, n, f.Wanted())
+			}
+		}
+	}()
+	pair(look, look)
+	<-done
 }
 
 // A size that shrinks below the space that was asked for leaves nobody asleep.

@@ -1,5 +1,7 @@
 package fifo
 
+import "vlsbench/sched"
+
 // Out-of-order data: bytes beyond the tail that were written before those in
 // front of them. What there is, is a sorted list of segments that neither touch
 // nor overlap, in a block of the segment's memory that the producer owns. As
@@ -17,7 +19,7 @@ func (f *Fifo) EnqueueAt(offset int, p []byte) error {
 		return nil
 	}
 	free := uint64(f.free())
-	if offset < 0 || uint64(offset) > free || uint64(len(p)) > free-uint64(offset) {
+	if uint64(offset) > free || uint64(len(p)) > free-uint64(offset) { // or offset below 0
 		f.Flush()
 		return ErrFull
 	}
@@ -159,6 +161,7 @@ func (f *Fifo) setList(r Ref) {
 	e.pending = old
 	if old != 0 {
 		f.seg.release(old)
+		sched.Point("fifo: list given back, and still pending")
 	}
 	e.pending = 0
 }

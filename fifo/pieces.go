@@ -49,7 +49,7 @@ func (f *Fifo) Provision(want int, pieces [][]byte) (n, bytes int, err error) {
 // out-of-order data. ErrFull: so many are not free. ErrGrow: so many were not
 // provisioned. Producer.
 func (f *Fifo) Advance(n int) (int, error) {
-	if n < 0 || uint64(n) > uint64(f.free()) {
+	if uint64(n) > uint64(f.free()) { // or below 0
 		return 0, ErrFull
 	}
 	if have, _ := f.covered(uint32(n)); have < uint64(n) {

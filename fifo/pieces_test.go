@@ -263,3 +263,67 @@ func TestAdvanceBounds(t *testing.T) {
 		t.Errorf("InitPointers to hold more than the size: %v", err)
 	}
 }
+
+// In an exhausted segment an empty fifo goes on in the chunk it has, whatever it
+// is written by.
+func TestExhaustedPiecesGoOn(t *testing.T) {
+	for name, write := range map[string]func(f *fifo.Fifo, p []byte) error{
+		"EnqueueSegments": func(f *fifo.Fifo, p []byte) error {
+			_, err := f.EnqueueSegments([][]byte{p[:10], p[10:]}, false)
+			return err
+		},
+		"Provision": func(f *fifo.Fifo, p []byte) error {
+			pieces := make([][]byte, 1)
+			if _, n, err := f.Provision(len(p), pieces); err != nil || n != len(p) {
+				return fmt.Errorf("%d bytes: %w", n, err)
+			}
+			copy(pieces[0], p)
+			_, err := f.Advance(len(p))
+			return err
+		},
+		"EnqueueAt": func(f *fifo.Fifo, p []byte) error {
+			if err := f.EnqueueAt(10, p[10:]); err != nil {
+				return err
+			}
+			_, err := f.Enqueue(p[:10])
+			return err
+		},
+	} {
+		s := heap(t, 128<<10)
+		f, spare := create(t, s, 64<<10, fifo.Release), create(t, s, 1, fifo.Release)
+		put(t, &f, 0, fifo.MinChunk)
+		take(t, &f, 0, fifo.MinChunk)
+		hog := create(t, s, 1<<20, fifo.Release)
+		if _, err := fill(t, &hog, 0, 1<<20); err != fifo.ErrGrow {
+			t.Fatal(err)
+		}
+		spare.Free() // for the list
+		for pos := uint64(fifo.MinChunk); pos < 20*fifo.MinChunk; pos += fifo.MinChunk / 2 {
+			if err := write(&f, expected(pos, fifo.MinChunk/2)); err != nil {
+				t.Fatalf("%s at %d: %v", name, pos, err)
+			}
+			take(t, &f, pos, fifo.MinChunk/2)
+		}
+	}
+}
+
+// What fails for want of chunks gives those back that it got.
+func TestExhaustedPiecesTakeNothing(t *testing.T) {
+	s := heap(t, 128<<10)
+	f := create(t, s, 1<<20, fifo.Release)
+	put(t, &f, 0, 100)
+	before := s.InUse()
+	if n, err := f.EnqueueSegments([][]byte{make([]byte, 100<<10), make([]byte, 100<<10)}, false); n != 0 || err != fifo.ErrGrow {
+		t.Errorf("EnqueueSegments of more than the segment has: %d, %v", n, err)
+	}
+	if err := f.EnqueueAt(200<<10, []byte{1}); err != fifo.ErrGrow {
+		t.Errorf("EnqueueAt beyond what the segment has: %v", err)
+	}
+	if n, _, err := f.Provision(200<<10, make([][]byte, 1)); n != 1 || err != nil {
+		t.Errorf("Provision of more than the segment has: %d, %v", n, err)
+	}
+	if n := s.InUse(); n != before {
+		t.Errorf("%d bytes in use, %d before", n, before)
+	}
+	take(t, &f, 0, 100)
+}

@@ -268,14 +268,14 @@ func (c *course) run(t *testing.T, in, out *fifo.Fifo, done *atomic.Uint64) {
 	}
 }
 
-const soakBytes = 7 << 30 // of each test, half in order
+const soakBytes = 7 << 30
 
-// soakTotal is how many bytes a test streams in all.
+// soakTotal is how many bytes a test streams in all, half of them in order.
 func soakTotal() uint64 {
 	if *soak {
-		return soakBytes / 2
+		return soakBytes
 	}
-	return uint64(scaled(32 << 20))
+	return uint64(scaled(16 << 20))
 }
 
 // progress tells on standard error, in a soak, how far it is and how much time

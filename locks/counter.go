@@ -18,21 +18,28 @@ type Stat struct {
 	// Both are 0 unless asked for by NewTimer.
 	Wait uint64 `json:"wait_cycles,omitempty"`
 	Hold uint64 `json:"hold_cycles,omitempty"`
+	// Held is how many are held now, HeldShared how many of them by readers.
+	Held       int64 `json:"held,omitempty"`
+	HeldShared int64 `json:"held_shared,omitempty"`
+	RW         bool  `json:"rw,omitempty"` // some are readers-writer locks
 }
 
 // Counter counts what happens to one class of locks, of which there may be
-// many. It costs an atomic add or two per acquisition on lines that all threads
+// many. It costs some atomic adds per acquisition on lines that all threads
 // share, so it has no place in a timed run: what is not counted is not wrapped,
 // and pays nothing. [NewCounter] and [NewTimer] make one.
 type Counter struct {
 	class        string
 	timed        bool
+	rw           atomic.Bool
 	_            [hw.FalseSharing - 24]byte
 	acquisitions count
 	shared       count
 	contended    count
 	wait         count
 	hold         count // sum of the times given back, less those of the times got
+	given        count
+	givenShared  count
 }
 
 type count struct {
@@ -51,14 +58,20 @@ func NewTimer(class string) *Counter { return &Counter{class: class, timed: true
 // Stat is what was counted so far: exact once all threads that use the locks
 // are quiet and hold none. While one is held, Hold may be anything.
 func (c *Counter) Stat() Stat {
+	// First, so that at no time more was given back than taken.
+	givenShared, given := c.givenShared.Load(), c.given.Load()
+	shared, acquisitions := c.shared.Load(), c.acquisitions.Load()
 	return Stat{
 		Class:        c.class,
-		Acquisitions: c.acquisitions.Load(),
-		Shared:       c.shared.Load(),
+		Acquisitions: acquisitions,
+		Shared:       shared,
 		Contended:    c.contended.Load(),
 		Wait:         c.wait.Load(),
 		// Clocks of two CPUs may differ by some cycles, the wrong way round.
-		Hold: uint64(max(int64(c.hold.Load()), 0)),
+		Hold:       uint64(max(int64(c.hold.Load()), 0)),
+		Held:       int64(acquisitions - given),
+		HeldShared: int64(shared - givenShared),
+		RW:         c.rw.Load(),
 	}
 }
 
@@ -87,6 +100,7 @@ func (c *Counter) got() {
 }
 
 func (c *Counter) gives() {
+	c.given.Add(1)
 	if c.timed {
 		c.hold.Add(hw.Cycles())
 	}
@@ -99,7 +113,10 @@ func Counted(l Lock, c *Counter) Lock { return &counted{l, c} }
 // CountedRW is [Counted] for a readers-writer lock. A reader is contended if it
 // met a writer, be it that the writer was only waiting; readers do not contend
 // with each other.
-func CountedRW(l RW, c *Counter) RW { return &countedRW{counted{l, c}, l} }
+func CountedRW(l RW, c *Counter) RW {
+	c.rw.Store(true)
+	return &countedRW{counted{l, c}, l}
+}
 
 type counted struct {
 	l Lock
@@ -153,6 +170,7 @@ func (l *countedRW) TryRLock(slot int) bool {
 }
 
 func (l *countedRW) RUnlock(slot int) {
+	l.c.givenShared.Add(1)
 	l.c.gives()
 	l.rw.RUnlock(slot)
 }

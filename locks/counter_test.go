@@ -99,10 +99,13 @@ func TestCounterOfReadersAndWriters(t *testing.T) {
 			if l.TryLock() {
 				t.Fatal("a writer was let in with readers inside")
 			}
+			if st := c.Stat(); st.Held != 3 || st.HeldShared != 3 {
+				t.Fatalf("three readers inside: %+v", st)
+			}
 			l.RUnlock(0)
 			l.RUnlock(1)
 			l.RUnlock(0)
-			if got, want := c.Stat(), (Stat{Class: "T", Acquisitions: 3, Shared: 3}); got != want {
+			if got, want := c.Stat(), (Stat{Class: "T", Acquisitions: 3, Shared: 3, RW: true}); got != want {
 				t.Fatalf("readers alone: %+v, want %+v", got, want)
 			}
 			rlock := func() { l.RLock(2) }

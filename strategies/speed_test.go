@@ -1,9 +1,11 @@
 package strategies_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -78,10 +80,40 @@ func barePair(b *testing.B) float64 {
 	f := must(fifo.New(seg, 4<<20, fifo.Release))(b)
 	g := fifo.Open(seg, f.Ref(), fifo.Release)
 	p, q := make([]byte, 64), make([]byte, 64)
-	return timed(func() {
-		f.Enqueue(p)
-		g.Dequeue(q)
-	})
+	run := func(n int) float64 {
+		f, g, p, q := f, g, p, q
+		begin := hw.Cycles()
+		for range n {
+			f.Enqueue(p)
+			g.Dequeue(q)
+		}
+		return hw.CyclesToNanos(hw.Cycles()-begin) / float64(n)
+	}
+	run(2000)
+	return run(20000)
+}
+
+// layerPair is the same through connected sessions of one thread.
+func layerPair(b *testing.B, name string) float64 {
+	s := must(vls.Lookup(name))(b)
+	a := must(s.New(vls.Options{Config: core.Config{SegmentSize: 16 << 20}}))(b)
+	defer a.Close()
+	t := must(a.NewProcess())(b).NewThread()
+	l := listen(b, t)
+	x := connect(b, t)
+	y := accept(b, t, l)
+	p, q := make([]byte, 64), make([]byte, 64)
+	run := func(n int) float64 {
+		t, x, y, p, q := t, x, y, p, q
+		begin := hw.Cycles()
+		for range n {
+			t.Write(x, p)
+			t.Read(y, q)
+		}
+		return hw.CyclesToNanos(hw.Cycles()-begin) / float64(n)
+	}
+	run(2000)
+	return run(20000)
 }
 
 // BenchmarkOverFifo prices the session layer: a write and a read of 64 B by one
@@ -89,8 +121,145 @@ func barePair(b *testing.B) float64 {
 func BenchmarkOverFifo(b *testing.B) {
 	compared(b, 101, false, "x-fifo", []string{"of=fifo/size=64", "of=null/size=64"}, []func() float64{
 		func() float64 { return onCore(b, func() float64 { return barePair(b) }) },
-		func() float64 { return onCore(b, func() float64 { return onePair(b, "null") }) },
+		func() float64 { return onCore(b, func() float64 { return layerPair(b, "null") }) },
 	})
+}
+
+// ends is a stream from one thread to another: each call moves one message, or
+// none and returns false.
+type ends struct {
+	send, receive func(p []byte) bool
+	back          *ends // the other way, for round trips
+	close         func()
+}
+
+// bareEnds are two fifos with the event flag looked at, as the core does.
+func bareEnds(b *testing.B) ends {
+	seg := must(fifo.NewMappedSegment(64 << 20))(b)
+	way := func() ends {
+		f := must(fifo.New(seg, 4<<20, fifo.Release))(b)
+		g := fifo.Open(seg, f.Ref(), fifo.Release)
+		return ends{
+			send: func(p []byte) bool {
+				_, err := f.Enqueue(p)
+				if err == nil && !f.HasEvent() {
+					f.SetEvent()
+				}
+				return err == nil
+			},
+			receive: func(p []byte) bool {
+				n, err := g.Dequeue(p)
+				if err == nil && g.Wanted() {
+					g.Notify(n)
+				}
+				return err == nil
+			},
+		}
+	}
+	there, back := way(), way()
+	there.back, there.close = &back, func() { seg.Close() }
+	return there
+}
+
+// layerEnds are two connected sessions of perworker, of two processes of one
+// thread each, non-blocking.
+func layerEnds(b *testing.B) ends {
+	s := must(vls.Lookup("perworker"))(b)
+	a := must(s.New(vls.Options{Config: core.Config{SegmentSize: 64 << 20}}))(b)
+	t := must(a.NewProcess())(b).NewThread()
+	u := must(a.NewProcess())(b).NewThread()
+	l := listen(b, t)
+	x := connect(b, u)
+	y, _, err := t.Accept(l, syscall.O_NONBLOCK)
+	check(b, err)
+	on := make([]byte, 4)
+	binary.NativeEndian.PutUint32(on, syscall.O_NONBLOCK)
+	must(u.Attr(x, core.SetFlags, on))(b)
+	way := func(t vls.Thread, h vls.Handle, u vls.Thread, k vls.Handle) ends {
+		return ends{
+			send:    func(p []byte) bool { _, err := t.Write(h, p); return err == nil },
+			receive: func(p []byte) bool { _, err := u.Read(k, p); return err == nil },
+		}
+	}
+	there, back := way(u, x, t, y), way(t, y, u, x)
+	there.back, there.close = &back, func() { check(b, a.Close()) }
+	return there
+}
+
+// across runs two threads on two cores for 20 ms and returns nanoseconds per
+// message of size bytes, or per round trip.
+func across(b *testing.B, e ends, size int, trips bool) float64 {
+	defer e.close()
+	order := cpus(b)
+	var over atomic.Bool
+	var ns float64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		check(b, hw.Pin(order[1]))
+		p := make([]byte, size)
+		for !over.Load() {
+			if !trips {
+				for range 64 {
+					if !e.send(p) {
+						hw.Pause()
+					}
+				}
+			} else if e.receive(p) {
+				e.back.send(p)
+			}
+		}
+	}()
+	ns = onCore(b, func() float64 {
+		defer over.Store(true)
+		p := make([]byte, size)
+		step := func() int {
+			n := 0
+			for range 64 {
+				switch {
+				case trips:
+					e.send(p)
+					for !e.back.receive(p) {
+					}
+					n++
+				case e.receive(p):
+					n++
+				default:
+					hw.Pause()
+				}
+			}
+			return n
+		}
+		run := func(d time.Duration) float64 {
+			n := 0
+			begin := hw.Cycles()
+			for end := begin + hw.NanosToCycles(d); hw.Cycles() < end; {
+				n += step()
+			}
+			return hw.CyclesToNanos(hw.Cycles()-begin) / float64(n)
+		}
+		run(2 * time.Millisecond)
+		return run(20 * time.Millisecond)
+	})
+	<-done
+	return ns
+}
+
+// BenchmarkAcrossFifo streams 64 B, and sends it there and back, between two
+// cores through perworker, against the same through bare fifos.
+func BenchmarkAcrossFifo(b *testing.B) {
+	if len(cpus(b)) < 2 {
+		b.Skip("one processor: nothing crosses cores here")
+	}
+	defer harness.Quiet(2)()
+	for _, trips := range []bool{false, true} {
+		work := map[bool]string{false: "uni", true: "pingpong"}[trips]
+		compared(b, 25, false, "x-fifo", []string{"work=" + work + "/of=fifo/size=64", "work=" + work + "/of=perworker/size=64"}, []func() float64{
+			func() float64 { return across(b, bareEnds(b), 64, trips) },
+			func() float64 { return across(b, layerEnds(b), 64, trips) },
+		})
+	}
 }
 
 // slotOf measures a workload under a strategy in a slot, in nanoseconds per
@@ -206,8 +375,9 @@ func BenchmarkIdleSessions(b *testing.B) {
 	s := must(vls.Lookup("perworker"))(b)
 	var seg, heap float64
 	for b.Loop() {
-		before := heapBytes()
-		a := must(s.New(vls.Options{Config: core.Config{SegmentSize: 1 << 30, RxFifoSize: 4096, TxFifoSize: 4096}}))(b)
+		mem := must(fifo.NewMappedSegment(1 << 30))(b)
+		taken, before := mem.Usage().Taken, heapBytes()
+		a := must(s.New(vls.Options{Config: core.Config{Segment: mem, RxFifoSize: 4096, TxFifoSize: 4096}}))(b)
 		t := must(a.NewProcess())(b).NewThread()
 		l := must(t.Create(vls.TCP, false))(b)
 		check(b, t.Bind(l, endpoint))
@@ -217,10 +387,9 @@ func BenchmarkIdleSessions(b *testing.B) {
 			accept(b, t, l)
 		}
 		heap = float64(heapBytes()-before) / n
-		if u, ok := a.(interface{ Usage() fifo.Usage }); ok {
-			seg = float64(u.Usage().Taken) / n
-		}
+		seg = float64(mem.Usage().Taken-taken) / n
 		check(b, a.Close())
+		check(b, mem.Close())
 	}
 	b.ReportMetric(seg, "segment-B/session")
 	b.ReportMetric(heap, "heap-B/session")

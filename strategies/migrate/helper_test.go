@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"runtime"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -159,10 +158,10 @@ func (p *process) free(t *testing.T, after string) {
 	}
 	p.handles.Unlock()
 	p.table.Each(func(_ uint64, v *session) {
-		if l := v.lock.Load(); !l.try() {
+		if l := v.lock.Load(); !l.TryLock() {
 			t.Fatalf("after %s S is held", after)
 		} else {
-			l.unlock()
+			l.Unlock()
 		}
 	})
 	p.lock.Unlock()
@@ -192,4 +191,3 @@ func (p *process) free(t *testing.T, after string) {
 // of is the worker that has a session.
 func of(p *process, h vls.Handle) *worker { return p.table.Get(uint64(h)).at.Load() }
 
-var _ = syscall.EBADFD

@@ -54,28 +54,28 @@ func (t *thread) Create(p vls.Proto, nonblocking bool) (vls.Handle, error) {
 // is closed again. Nothing is held.
 func (t *thread) enter(s *core.Session) (vls.Handle, error) {
 	p := t.p
-	p.lock.Lock()
+	t.writeP()
 	h, v := p.table.Alloc()
 	if v == nil {
-		p.lock.Unlock()
+		t.unwriteP()
 		t.in()
 		t.c.Close(s)
 		t.out()
 		return 0, syscall.ENOMEM
 	}
-	if v.lock.Load() == nil || v.shared.Load() {
-		v.lock.Store(p.a.slock()) // the other one may still be others'
-		v.shared.Store(false)
-	}
 	v.h, v.s, v.isSet = vls.Handle(h), s, s.IsEpoll()
+	// One that was shared by fork may still be others'.
+	if l := p.a.slock(v.isSet); v.shared.Swap(false) || v.lock.Load() == nil || v.lock.Load().class != l.class {
+		v.lock.Store(l)
+	}
 	v.sh.Store(uint64(s.Handle()))
 	s.Owner = v
-	p.handles.Lock()
+	t.writeH()
 	p.byHandle[s.Handle()] = v.h
-	p.handles.Unlock()
+	t.unwriteH()
 	v.at.Store(t.w)
 	p.table.Publish(h)
-	p.lock.Unlock()
+	t.unwriteP()
 	return v.h, nil
 }
 
@@ -100,7 +100,7 @@ func (t *thread) Accept(h vls.Handle, flags int) (ah vls.Handle, peer vls.Endpoi
 		}
 		peer = s.Remote()
 		t.out()
-		t.unlockS(v)
+		t.release(v)
 		ah, err = t.enter(s)
 		return err
 	})
@@ -117,12 +117,18 @@ func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 		return t.readMore(h, p)
 	}
 	l := v.lock.Load()
+	if noted {
+		t.order.Take(name, l.class)
+	}
 	l.Lock()
 	t.held, t.kind = true, reads
 	n, err := t.core.Read(v.s, p)
 	if t.held {
 		t.held = false
 		l.Unlock()
+		if noted {
+			t.order.Give(l.class)
+		}
 	}
 	if t.owes {
 		t.end(v)
@@ -151,12 +157,18 @@ func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 		return t.writeMore(h, p, 0)
 	}
 	l := v.lock.Load()
+	if noted {
+		t.order.Take(name, l.class)
+	}
 	l.Lock()
 	t.held, t.kind = true, writes
 	n, err := t.core.Write(v.s, p)
 	if t.held {
 		t.held = false
 		l.Unlock()
+		if noted {
+			t.order.Give(l.class)
+		}
 	}
 	if t.owes {
 		t.end(v)
@@ -219,17 +231,19 @@ func (t *thread) Close(h vls.Handle) error {
 		return err
 	}
 	for {
-		if err := t.fetch(h, true); err != nil {
-			return err
-		}
 		p := t.p
-		p.lock.Lock()
+		if v := p.table.Get(uint64(h)); v == nil || v.at.Load() != t.w {
+			if err := t.fetch(h, true); err != nil {
+				return err
+			}
+		}
+		t.writeP()
 		v := p.table.Get(uint64(h))
 		if v == nil || v.at.Load() != t.w {
-			p.lock.Unlock()
+			t.unwriteP()
 			continue
 		}
-		t.lockS(v)
+		t.hold(v)
 		p.table.Invalidate(uint64(h))
 		t.in()
 		if v.isSet {
@@ -238,14 +252,14 @@ func (t *thread) Close(h vls.Handle) error {
 		sh := v.s.Handle()
 		err := t.c.Close(v.s)
 		t.out()
-		p.handles.Lock()
+		t.writeH()
 		delete(p.byHandle, sh)
-		p.handles.Unlock()
+		t.unwriteH()
 		line := v.line
 		v.clear()
-		t.unlockS(v)
+		t.release(v)
 		p.table.Free(uint64(h))
-		p.lock.Unlock()
+		t.unwriteP()
 		t.tell(line)
 		t.end(nil)
 		return err
@@ -279,82 +293,62 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 	}
 	t.kind = others
 	defer t.end(nil)
-	defer func() { t.pinned = nil }()
 	for {
-		set, err := t.member(ep, op, h, ev)
-		if err != nil {
+		set, err := t.ctl(ep, op, h, ev)
+		if err != errElsewhere {
 			return err
 		}
-		// Both have to be here at once. The session is in no other set, so it is
-		// not pinned by who wants this set.
+		// Both have to be here at once. The session is in no set but this, so
+		// nobody else keeps it who wants this one.
 		if err := t.fetch(ep, false); err != nil {
 			return err
 		}
 		t.pinned = set
-		if err := t.fetch(h, false); err != nil {
-			return err
-		}
-		if done, err := t.ctl(ep, op, h, ev); done {
-			return err
+		err = t.fetch(h, false)
+		if err == nil {
+			_, err = t.ctl(ep, op, h, ev)
 		}
 		t.pinned = nil
+		if err != errElsewhere {
+			return err
+		}
 	}
 }
 
-// member says what is wrong with an EpollCtl, as far as that can be seen from
-// here: a session that is in another set does not move for it.
-func (t *thread) member(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEvent) (*session, error) {
-	p := t.p
-	p.lock.RLock(t.slot)
-	defer p.lock.RUnlock(t.slot)
-	set, v := p.table.Get(uint64(ep)), p.table.Get(uint64(h))
-	if set == nil || v == nil {
+// ctl is EpollCtl if set and session are the thread's, or if it can be seen from
+// here what is wrong with it: a session that is in another set does not move for
+// that. errElsewhere: they have to be fetched.
+func (t *thread) ctl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEvent) (set *session, err error) {
+	t.readP()
+	defer t.unreadP()
+	set, v := t.table.Get(uint64(ep)), t.table.Get(uint64(h))
+	switch {
+	case set == nil || v == nil:
 		return nil, syscall.EBADFD
-	}
-	if !set.isSet || v.isSet {
+	case !set.isSet || v.isSet || ev == nil && op != core.EPOLL_CTL_DEL:
 		return nil, syscall.EINVAL
 	}
-	in := v.set.Load()
-	switch op {
-	case core.EPOLL_CTL_ADD:
-		if ev != nil && in != nil {
-			return nil, syscall.EEXIST
-		}
-	case core.EPOLL_CTL_MOD, core.EPOLL_CTL_DEL:
+	if set.at.Load() != t.w || v.at.Load() != t.w {
+		in := v.set.Load()
 		switch {
-		case ev == nil && op == core.EPOLL_CTL_MOD:
+		case op == core.EPOLL_CTL_ADD && in != nil:
+			return nil, syscall.EEXIST
+		case op == core.EPOLL_CTL_ADD:
+		case op != core.EPOLL_CTL_MOD && op != core.EPOLL_CTL_DEL:
+			return nil, syscall.EINVAL
 		case in == nil:
 			return nil, syscall.ENOENT
 		case in != set:
 			return nil, syscall.EINVAL
 		}
-	default:
-		return nil, syscall.EINVAL
-	}
-	if ev == nil && op != core.EPOLL_CTL_DEL {
-		return nil, syscall.EINVAL
-	}
-	return set, nil
-}
-
-// ctl is EpollCtl if both are the thread's. False: one of them is not.
-func (t *thread) ctl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEvent) (bool, error) {
-	p := t.p
-	p.lock.RLock(t.slot)
-	defer p.lock.RUnlock(t.slot)
-	set, v := p.table.Get(uint64(ep)), p.table.Get(uint64(h))
-	if set == nil || v == nil {
-		return true, syscall.EBADFD
-	}
-	if set.at.Load() != t.w || v.at.Load() != t.w {
-		return false, nil
+		return set, errElsewhere
 	}
 	sl, vl := set.lock.Load(), v.lock.Load()
-	sl.lock()
-	defer sl.unlock()
-	vl.lock()
-	defer vl.unlock()
-	err := t.c.EpollCtl(set.s, op, v.s, ev)
+	t.lockS(sl)
+	defer t.unlockS(sl)
+	t.lockS(vl)
+	defer t.unlockS(vl)
+	err = t.c.EpollCtl(set.s, op, v.s, ev)
 	if err == nil {
 		switch op {
 		case core.EPOLL_CTL_ADD:
@@ -363,7 +357,7 @@ func (t *thread) ctl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEvent) (b
 			v.set.Store(nil)
 		}
 	}
-	return true, err
+	return nil, err
 }
 
 func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Duration) (int, error) {
@@ -382,7 +376,7 @@ func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Dur
 		}
 		// It is the thread's, and looked at inside its queue: that is enough, and
 		// who asks for it there is answered.
-		t.unlockS(v)
+		t.release(v)
 		left := timeout
 		if waited {
 			left = remaining(deadline)
@@ -490,11 +484,11 @@ func (t *thread) gather(fds []core.PollFD, deadline time.Time) error {
 // attend makes inherited listeners that are to be polled serve.
 func (t *thread) attend() {
 	for _, v := range t.polled {
-		t.lockS(v)
+		t.hold(v)
 		if v.s.Passive() {
 			t.c.Attend(v.s)
 		}
-		t.unlockS(v)
+		t.release(v)
 	}
 }
 
@@ -520,17 +514,17 @@ func (t *thread) SessionHandle(h vls.Handle) (vls.SessionHandle, error) {
 	}
 	p := t.p
 	for {
-		p.lock.RLock(t.slot)
+		t.readP()
 		v := p.table.Get(uint64(h))
 		if v == nil {
-			p.lock.RUnlock(t.slot)
+			t.unreadP()
 			return 0, syscall.EBADFD
 		}
 		l := v.lock.Load()
-		l.lock()
+		t.lockS(l)
 		sh, lies := v.sh.Load(), v.at.Load() == nil
-		l.unlock()
-		p.lock.RUnlock(t.slot)
+		t.unlockS(l)
+		t.unreadP()
 		if !lies {
 			return vls.SessionHandle(sh), nil
 		}
@@ -552,10 +546,11 @@ func (t *thread) HandleOf(index uint32) (vls.Handle, error) {
 		return 0, err
 	}
 	p := t.p
-	p.lock.RLock(t.slot)
-	defer p.lock.RUnlock(t.slot)
+	t.readP()
+	defer t.unreadP()
+	t.order.Take(name, "H")
 	p.handles.RLock(t.slot)
-	defer p.handles.RUnlock(t.slot)
+	defer func() { p.handles.RUnlock(t.slot); t.order.Give("H") }()
 	// What was inherited is found by the handle that the parent's has.
 	if s := t.w.core.Lookup(t.w.core.Live(index)); s != nil {
 		if h, ok := p.byHandle[s.Handle()]; ok {

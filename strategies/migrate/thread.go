@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"vlsbench/audit"
 	"vlsbench/core"
 	"vlsbench/hw"
 	"vlsbench/vls"
@@ -13,6 +14,7 @@ import (
 
 // thread is a calling context.
 type thread struct {
+	order audit.Order
 	vls.Unimplemented
 
 	core  core.Thread
@@ -39,6 +41,7 @@ type thread struct {
 	waitsFor *session   // in a wait of the core
 	polled   []*session // of a poll
 	polling  bool       // inside the core's
+	asking   bool       // in a call: somebody's R is held
 	losses   []*waiter  // what it lost while it waited
 	debts    []*session // its own that others have lost
 	pinned   *session   // not to be given away
@@ -115,9 +118,9 @@ func (t *thread) Exit() error {
 	p := t.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.lock.RLock(t.slot)
+	t.readP()
 	t.leaveAll()
-	p.lock.RUnlock(t.slot)
+	t.unreadP()
 	for i, o := range p.threads {
 		if o == t {
 			p.threads = append(p.threads[:i], p.threads[i+1:]...)
@@ -222,23 +225,10 @@ func (p *process) stop() {
 // nowhere has no sessions.
 var nowhere = new(worker)
 
-// lockS takes S of the session that the operation is about.
-func (t *thread) lockS(v *session) {
-	v.lock.Load().lock()
-	t.held = true
-}
-
-func (t *thread) unlockS(v *session) {
-	if t.held {
-		t.held = false
-		v.lock.Load().unlock()
-	}
-}
-
 // end ends an operation about a session, with whatever it holds by then, and
 // leaves what others have lost to them. What it lost itself it still may want.
 func (t *thread) end(v *session) {
-	t.unlockS(v)
+	t.release(v)
 	if t.deep > 0 {
 		t.out()
 	}
@@ -254,7 +244,7 @@ func (t *thread) sleep(s *core.Session) {
 	}
 	if s != nil {
 		t.waitsFor = s.Owner.(*session)
-		t.unlockS(t.waitsFor)
+		t.release(t.waitsFor)
 	}
 	if t.core.Bare && t.p.forked.Load() {
 		t.core.Bare = false // it may hold S of others, with which one does not spin
@@ -262,7 +252,9 @@ func (t *thread) sleep(s *core.Session) {
 	if s != nil || t.polling {
 		t.settle(true) // and not while it asks for more
 	}
-	t.p.reap()
+	if !t.asking {
+		t.p.reap()
+	}
 }
 
 // woke is the hook after a wait: what the operation needs is taken again, if the
@@ -278,10 +270,10 @@ func (t *thread) woke(s *core.Session) bool {
 	if s.IsEpoll() {
 		return v.at.Load() == t.w
 	}
-	t.lockS(v)
+	t.hold(v)
 	// Only then are its fields the thread's to look at.
 	if v.at.Load() != t.w || v.s != s {
-		t.unlockS(v)
+		t.release(v)
 		return false
 	}
 	if again {

@@ -45,6 +45,9 @@ func (a *app) NewProcess() (vls.Process, error) {
 func (a *app) Locks() []locks.Stat { return nil }
 func (a *app) Close() error        { return a.core.Close() }
 
+// Usage is what the application has in hand, for tests that want it empty.
+func (a *app) Usage() core.Usage { return a.core.Usage() }
+
 type process struct {
 	w          *core.Worker
 	registered bool

@@ -220,7 +220,7 @@ func testEpollEdgeEnd(e *env, cold bool) {
 		s.is(report{x, in})
 		s.none()
 		y.close()
-		s.soon(report{x, ask &^ et})
+		s.soon(report{x, ask&^et | e.closedHup()})
 		s.none()
 		x.read("unread")
 		x.eof()
@@ -249,7 +249,7 @@ func testEpollOneshot(e *env, cold bool) {
 	y.close()
 	s.none() // disarmed is deaf to the end too
 	s.mod(x, in|rdhup|oneshot|et)
-	s.is(report{x, in | rdhup})
+	s.is(report{x, in | rdhup | e.closedHup()})
 	s.none()
 }
 
@@ -334,7 +334,7 @@ func testEpollAddReady(e *env) {
 			s.add(x, in|out|rdhup|mode)
 		}
 		s.soon(
-			report{data, in | out}, report{idle, out}, report{ended, in | out | rdhup},
+			report{data, in | out}, report{idle, out}, report{ended, in | out | rdhup | e.closedHup()},
 			report{reset, in | out | rdhup | errs | hup}, report{l, in},
 		)
 		if mode != 0 {
@@ -367,19 +367,22 @@ func testEpollListener(e *env, cold bool) {
 
 func testEpollPeerCloses(e *env, cold bool) {
 	for _, ask := range []uint32{in, rdhup, in | rdhup, in | out | rdhup} {
-		for _, end := range []func(x end){
-			end.close,
-			func(x end) { e.ok(x.th.Shutdown(x.h, syscall.SHUT_WR)) },
+		for _, end := range []struct {
+			of func(x end)
+			is uint32
+		}{
+			{end.close, ask | e.closedHup()},
+			{func(x end) { e.ok(x.th.Shutdown(x.h, syscall.SHUT_WR)) }, ask},
 		} {
 			s, x, y := e.scene(cold)
 			s.add(x, ask&^out)
 			s.none()
 			s.mod(x, ask)
-			end(y)
-			s.soon(report{x, ask})
-			s.is(report{x, ask})
+			end.of(y)
+			s.soon(report{x, end.is})
+			s.is(report{x, end.is})
 			x.eof()
-			s.is(report{x, ask})
+			s.is(report{x, end.is})
 			e.ok(x.th.Shutdown(x.h, syscall.SHUT_WR))
 			s.soon(report{x, ask | hup})
 		}
@@ -619,7 +622,7 @@ func testEpollWoken(e *env) {
 		woken(x, mode, errs|hup, y.close)
 
 		x, y = e.pair(a, b)
-		woken(x, in|rdhup|mode, in|rdhup, y.close)
+		woken(x, in|rdhup|mode, in|rdhup|e.closedHup(), y.close)
 	}
 }
 

@@ -237,14 +237,17 @@ func (x end) fill() int {
 	x.e.t.Helper()
 	was := x.attr(core.GetFlags) != 0
 	x.nonblock(true)
-	total, buf := 0, make([]byte, 1000)
+	total, asked, buf := 0, false, make([]byte, 1000)
 	for {
 		for i := range buf {
 			buf[i] = at(0, total+i)
 		}
 		n, err := x.th.Write(x.h, buf)
 		if err == syscall.EWOULDBLOCK {
-			break
+			if x.e.settled(&asked) {
+				break
+			}
+			continue
 		}
 		x.e.ok(err)
 		total += n

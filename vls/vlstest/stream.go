@@ -32,6 +32,7 @@ func testReadErrors(e *env) {
 	th := e.thread()
 	x, _ := e.pair(th, th)
 	e.want(syscall.EFAULT, err1(th.Read(x.h, nil)))
+	e.want(syscall.EBADFD, err1(th.Read(e.set(th).h, nil)))
 	x.nonblock(true)
 	x.reading(syscall.EWOULDBLOCK)
 	e.create(th, false).reading(syscall.ENOTCONN)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -137,11 +138,46 @@ func Run(t *testing.T, s vls.Strategy) {
 			}
 		})
 	}
+	inOrder(t, s)
+}
+
+// RunCases judges a strategy by some cases of the suite in one wait mode, for
+// settings of its knobs that are many. A name that there is not fails.
+func RunCases(t *testing.T, s vls.Strategy, wait vls.Wait, names ...string) {
+	for _, name := range names {
+		i := slices.IndexFunc(cases(), func(c testCase) bool { return c.name == name })
+		if i < 0 {
+			t.Errorf("the suite has no case %s", name)
+			continue
+		}
+		c := cases()[i]
+		layouts := []layout{alone}
+		if c.far {
+			layouts = []layout{processes, threads}
+		}
+		for _, l := range layouts {
+			t.Run(strings.TrimSuffix(name+"/"+string(l), "/"), func(t *testing.T) { c.exec(t, s, wait, l) })
+		}
+	}
+	inOrder(t, s)
+}
+
+// inOrder looks, in audit builds, for a deadlock that did not happen to happen.
+func inOrder(t *testing.T, s vls.Strategy) {
+	if circle := audit.Cycle(s.Name); circle != "" && s.Kind == vls.Built {
+		t.Error(circle)
+	} else if circle != "" {
+		t.Log(circle)
+	}
 }
 
 // exec runs the case once, under the watchdog.
 func (c testCase) exec(t *testing.T, s vls.Strategy, wait vls.Wait, l layout) {
 	if why := skipped(s, c.name, l); why != "" {
+		t.Skip(why)
+	}
+	c, why := c.linux(s)
+	if why != "" {
 		t.Skip(why)
 	}
 	audit.SetRun(fmt.Sprintf("strategy %s, case %s", s.Name, t.Name()))

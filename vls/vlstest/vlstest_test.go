@@ -21,4 +21,11 @@ func TestCases(t *testing.T) {
 			}
 		}
 	}
+	differs := map[string]bool{}
+	for _, d := range differences {
+		if !names[d.name] || d.doc == "" || differs[d.name] {
+			t.Errorf("%q differs in Linux: a case of that name, a sentence, and once are needed", d.name)
+		}
+		differs[d.name] = true
+	}
 }
