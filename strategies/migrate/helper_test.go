@@ -190,4 +190,3 @@ func (p *process) free(t *testing.T, after string) {
 
 // of is the worker that has a session.
 func of(p *process, h vls.Handle) *worker { return p.table.Get(uint64(h)).at.Load() }
-
