@@ -275,6 +275,9 @@ func (p *process) Exit() error {
 	for _, o := range p.threads {
 		t.c.Nudge(o.w.core.Index()) // those of one that was killed
 	}
+	// Those of one that was killed may be about to take something, or to leave it.
+	t.writeP()
+	defer t.unwriteP()
 	if _, err := t.takeAll(); err != nil {
 		t.core.Exit()
 		return err

@@ -24,6 +24,10 @@ func (t *thread) take(h vls.Handle, k kind) (*session, error) {
 		}
 		if v.at.Load() == t.w {
 			t.hold(v)
+			if t.p.dead.Load() {
+				t.release(v) // it may be closed
+				return nil, syscall.ENOTCONN
+			}
 			t.kind = k
 			return v, nil
 		}
@@ -223,8 +227,8 @@ func (t *thread) request(at *worker, v *session, h vls.Handle, room int, alone b
 // ESRCH: it is not the thread's.
 func (t *thread) answer(c *core.Call) {
 	from := t.p.a.workers[c.From].Load()
-	if from.p != t.p {
-		c.Err = syscall.ESRCH // the worker that was meant is gone
+	if from.p != t.p || t.p.dead.Load() {
+		c.Err = syscall.ESRCH // who was meant is gone
 		return
 	}
 	if t.frozen {
@@ -335,8 +339,13 @@ func (t *thread) part(root *session, u *unit, by func(*core.Session) *core.Parce
 }
 
 // giveUp leaves a session of the thread's own, or its set, to whoever wants it.
-// No S is held.
+// Nothing is held.
 func (t *thread) giveUp(v *session) {
+	t.readP()
+	defer t.unreadP()
+	if t.p.dead.Load() {
+		return // whoever closes it has P
+	}
 	root := v.root()
 	u := newUnit(root)
 	ls := t.lockShared(u)

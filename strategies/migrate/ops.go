@@ -55,6 +55,10 @@ func (t *thread) Create(p vls.Proto, nonblocking bool) (vls.Handle, error) {
 func (t *thread) enter(s *core.Session) (vls.Handle, error) {
 	p := t.p
 	t.writeP()
+	if p.dead.Load() {
+		t.unwriteP()
+		return 0, syscall.ENOTCONN // and the session is closed by who closes all
+	}
 	h, v := p.table.Alloc()
 	if v == nil {
 		t.unwriteP()
@@ -376,12 +380,13 @@ func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Dur
 		}
 		// It is the thread's, and looked at inside its queue: that is enough, and
 		// who asks for it there is answered.
+		s := v.s
 		t.release(v)
 		left := timeout
 		if waited {
 			left = remaining(deadline)
 		}
-		n, err := t.c.EpollWait(v.s, evs, left)
+		n, err := t.c.EpollWait(s, evs, left)
 		t.end(nil)
 		if err != core.ErrMoved {
 			return n, err
@@ -471,7 +476,7 @@ func (t *thread) gather(fds []core.PollFD, deadline time.Time) error {
 				}
 				continue
 			}
-			fds[i].Handle = t.w.core.Live(v.s.Handle().Index())
+			fds[i].Handle = t.w.core.Live(core.Handle(v.sh.Load()).Index())
 			t.polled = append(t.polled, v)
 		}
 	}
@@ -485,7 +490,7 @@ func (t *thread) gather(fds []core.PollFD, deadline time.Time) error {
 func (t *thread) attend() {
 	for _, v := range t.polled {
 		t.hold(v)
-		if v.s.Passive() {
+		if v.at.Load() == t.w && v.s.Passive() {
 			t.c.Attend(v.s)
 		}
 		t.release(v)

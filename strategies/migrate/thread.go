@@ -118,9 +118,7 @@ func (t *thread) Exit() error {
 	p := t.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t.readP()
 	t.leaveAll()
-	t.unreadP()
 	for i, o := range p.threads {
 		if o == t {
 			p.threads = append(p.threads[:i], p.threads[i+1:]...)
