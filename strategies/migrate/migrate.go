@@ -244,7 +244,9 @@ type worker struct {
 	used bool       // under the process's mu: a thread has it
 
 	_     [hw.FalseSharing]byte
-	asked atomic.Uint32 // 1 while somebody asks; the owner looks at each operation
+	// asked is 1 + the index of the worker that asks, 0 if nobody does. The owner
+	// looks at each operation.
+	asked atomic.Uint32
 	_     [hw.FalseSharing]byte
 }
 

@@ -202,12 +202,14 @@ func (t *thread) request(at *worker, v *session, h vls.Handle, room int, alone b
 	if at.idle || v.at.Load() != at {
 		return 0, nil
 	}
-	t.call = core.Call{Kind: uint32(room) << 1, Arg: uint64(h)}
+	t.call = core.Call{Kind: uint32(room) << 1, Arg: uint64(h), While: func() bool {
+		return v.at.Load() == at && !t.p.dead.Load()
+	}}
 	if alone {
 		t.call.Kind |= 1
 	}
 	// The owner looks at this; its queue it sees only where it waits.
-	at.asked.Store(1)
+	at.asked.Store(1 + t.w.core.Index())
 	t.asking = true
 	err := t.c.Call(at.core.Index(), &t.call, remaining(deadline))
 	t.asking = false
@@ -335,6 +337,9 @@ func (t *thread) part(root *session, u *unit, by func(*core.Session) *core.Parce
 	}
 	// Who finds one of them takes all.
 	u.whole.Store(true)
+	if asker := t.w.asked.Load(); asker != 0 {
+		t.c.Nudge(asker - 1) // it may ask for what is not here any more
+	}
 	return line
 }
 

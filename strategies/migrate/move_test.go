@@ -205,14 +205,18 @@ func TestOwnerLeaves(t *testing.T) {
 			owner, asker := newThread(t, p), newThread(t, p)
 			x, y := pair(t, owner, owner)
 			write(t, owner, y, "left behind")
-			got := make(chan error, 1)
+			got, done := make(chan error, 1), make(chan struct{})
 			go func() {
 				buf := make([]byte, 20)
 				n, err := asker.Read(x, buf)
 				if err == nil && string(buf[:n]) != "left behind" {
 					err = syscall.EIO
 				}
+				answers := serving(asker)
 				got <- err
+				<-done
+				answers()
+				got <- nil
 			}()
 			for owner.w.asked.Load() == 0 {
 				runtime.Gosched()
@@ -220,8 +224,6 @@ func TestOwnerLeaves(t *testing.T) {
 			if i%2 == 0 {
 				ok(t, owner.Exit())
 				ok(t, <-got)
-				write(t, asker, y, "by who has it now")
-				read(t, asker, x, "by who has it now")
 			} else {
 				// The call begins with an answer, so the close has to ask in turn,
 				// and may find the read over.
@@ -230,6 +232,12 @@ func TestOwnerLeaves(t *testing.T) {
 					t.Fatalf("the session was closed, and who asked for it gets %v", err)
 				}
 				ok(t, owner.Exit())
+			}
+			close(done)
+			ok(t, <-got)
+			if i%2 == 0 {
+				write(t, asker, y, "by who has it now")
+				read(t, asker, x, "by who has it now")
 			}
 			ok(t, asker.Exit())
 			p.free(t, "that")
