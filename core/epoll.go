@@ -198,10 +198,12 @@ func (t *Thread) EpollWait(set *Session, evs []EpollEvent, timeout time.Duration
 	}
 	t.enterMQ()
 	n := t.lookAtSet(set, evs, true)
-	if set.flags.Load()&fMoved != 0 {
-		// Somebody had asked for it, and was answered by the look.
+	if flags := set.flags.Load(); flags&(fMoved|fClosing) != 0 {
 		t.leaveMQ()
-		return 0, ErrMoved
+		if flags&fMoved != 0 {
+			return 0, ErrMoved // who had asked for it was answered by the look
+		}
+		return 0, syscall.EBADFD
 	}
 	waits := n == 0 && timeout != 0
 	if waits {

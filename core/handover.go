@@ -74,7 +74,7 @@ func (t *Thread) handOver(s, o *Session) {
 	s.settleDial()
 	o.like(s)
 	o.flags.Or(s.flags.Load() & fServes)
-	o.handle, o.sh, o.lsn = s.handle, s.sh, s.lsn
+	o.w, o.handle, o.sh, o.lsn = w, s.handle, s.sh, s.lsn
 	if s.epoll != nil {
 		o.epoll = &epollSet{}
 	}

@@ -397,6 +397,39 @@ func TestHandOverShared(t *testing.T) {
 	})
 }
 
+// A listener that is on its way gives what waits there to a child that serves.
+func TestHandOverOwnersListener(t *testing.T) {
+	eachWait(t, 2, Config{}, take, func(t *testing.T, ths []*Thread) {
+		a, o := ths[0], ths[1]
+		l, _ := a.Create(TCP, false)
+		a.Bind(l, local(907))
+		if err := a.Listen(l, 4); err != nil {
+			t.Fatal(err)
+		}
+		child, err := a.Fork(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, _ := child.NewThread(nil)
+		lc := child.Lookup(l.handle)
+		p := a.GiveUp(l)
+		for range 2 { // one that waits already, and one that comes
+			z, _ := o.Create(TCP, false)
+			if err := o.Connect(z, local(907)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Accept(lc, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l, _ = a.Reserve()
+		a.Adopt(l, p)
+		if !l.Passive() {
+			t.Error("it serves though it never accepted")
+		}
+	})
+}
+
 // What is reserved is not found, not inherited, and gives its place back.
 func TestReserve(t *testing.T) {
 	eachWait(t, 1, Config{}, nil, func(t *testing.T, ths []*Thread) {

@@ -17,6 +17,9 @@ type Call struct {
 	From uint32 // worker of the caller
 	Kind uint32 // what is asked; the strategy's own numbers
 	Arg  uint64
+	// While, unless nil, says whether the answer is still wanted. Who makes that
+	// false follows with a [Thread.Nudge] of the caller's worker.
+	While func() bool
 	// Out and Err are the answer.
 	Out any
 	Err error
@@ -45,7 +48,7 @@ const (
 // hooks Sleep and Woke get a nil session.
 //
 // ETIMEDOUT: the worker did not look at its queue in time; it will not answer
-// any more. ESRCH: there is no such worker, or it is gone. EINVAL: it is the
+// any more. ECANCELED: nor will it, since While has become false. ESRCH: there is no such worker, or it is gone. EINVAL: it is the
 // caller's own. ENOTSUP: it answers no calls. Else what the answer says.
 func (t *Thread) Call(to uint32, c *Call, timeout time.Duration) error {
 	a := t.w.app
@@ -72,8 +75,17 @@ func (t *Thread) Call(to uint32, c *Call, timeout time.Duration) error {
 	if w.gone.Load() && slot.word.CompareAndSwap(id|callAsked, id|callOver) {
 		return syscall.ESRCH
 	}
-	t.awaitCall(func() bool { return slot.word.Load() == id|callDone }, timeout)
+	wanted := true
+	t.awaitCall(func() bool {
+		if c.While != nil {
+			wanted = c.While()
+		}
+		return !wanted || slot.word.Load() == id|callDone
+	}, timeout)
 	if slot.word.CompareAndSwap(id|callAsked, id|callOver) {
+		if !wanted {
+			return syscall.ECANCELED
+		}
 		return syscall.ETIMEDOUT
 	}
 	for slot.word.Load() != id|callDone {

@@ -133,6 +133,41 @@ func TestCallLate(t *testing.T) {
 	})
 }
 
+// A call whose answer is not wanted any more is withdrawn, unless it is being
+// answered.
+func TestCallWhile(t *testing.T) {
+	var served atomic.Uint32
+	eachWait(t, 2, Config{}, func(*Thread, *Call) { served.Add(1) }, func(t *testing.T, ths []*Thread) {
+		a, b := ths[0], ths[1]
+		served.Store(0)
+		for range 20 {
+			var moved atomic.Bool
+			over := make(chan error)
+			go func() { over <- a.Call(1, &Call{While: func() bool { return !moved.Load() }}, -1) }()
+			for !b.w.mq.Pending() {
+				time.Sleep(10 * time.Microsecond)
+			}
+			moved.Store(true)
+			b.Nudge(a.w.index)
+			if err := <-over; err != syscall.ECANCELED {
+				t.Fatalf("%v, want ECANCELED", err)
+			}
+			b.Serve()
+		}
+		if n := served.Load(); n != 0 {
+			t.Errorf("%d calls were answered that were withdrawn", n)
+		}
+		over := make(chan error)
+		go func() { over <- a.Call(1, &Call{While: func() bool { return served.Load() == 0 }}, -1) }()
+		for served.Load() == 0 {
+			b.Serve()
+		}
+		if err := <-over; err != nil {
+			t.Errorf("%v, and it was answered", err)
+		}
+	})
+}
+
 // A worker that goes ends the calls to it; so does one that is gone.
 func TestCallGone(t *testing.T) {
 	eachWait(t, 2, Config{}, double, func(t *testing.T, ths []*Thread) {

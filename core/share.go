@@ -85,8 +85,15 @@ func (a *App) session(h Handle) *Session {
 func (s *Session) OwnerWorker() uint32 { return s.owner().w.index }
 
 func (s *Session) owner() *Session {
-	if s.sh != nil {
-		if o := s.w.app.session(s.sh.audience.Load().who[0]); o != nil {
+	if s.sh == nil {
+		return s
+	}
+	a := s.sh.audience.Load()
+	if o := s.w.app.session(a.who[0]); o != nil {
+		return o
+	}
+	for _, o := range a.adrift {
+		if o.handle == a.who[0] {
 			return o
 		}
 	}

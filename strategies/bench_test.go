@@ -308,3 +308,95 @@ func unixStream(b *testing.B, order []int, size int) float64 {
 	unix.Close(fds[1])
 	return ns
 }
+
+// BenchmarkTwoThreads has two threads of one process write and read 64 B on
+// sessions of their own, each on a core of its own: x-one is their rate together,
+// as a multiple of that of one of the two while the other does nothing. Medians
+// over rounds with fresh objects; ns/op is a write and a read of one.
+func BenchmarkTwoThreads(b *testing.B) {
+	order := cpus(b)
+	if len(order) < 2 {
+		b.Skip("one processor: two threads do not run at once")
+	}
+	defer harness.Quiet(2)()
+	names := []string{"migrate", "perworker", "spoolrw", "shared", "global"}
+	var nanos, ratio map[string][]float64
+	rounds := inTurn{measure: func() {
+		nanos, ratio = map[string][]float64{}, map[string][]float64{}
+		for range 51 {
+			for _, i := range rand.Perm(len(names)) {
+				runtime.GC()
+				one, two := twoThreads(b, order, names[i])
+				nanos[names[i]] = append(nanos[names[i]], one)
+				ratio[names[i]] = append(ratio[names[i]], 2*one/two)
+			}
+		}
+	}}
+	for _, n := range names {
+		b.Run("strategy="+n+"/size=64", func(b *testing.B) {
+			rounds.ask(n)
+			for b.Loop() {
+			}
+			b.ReportMetric(median(nanos[n]), "ns/op")
+			b.ReportMetric(median(ratio[n]), "x-one")
+		})
+	}
+}
+
+// twoThreads is nanoseconds a pair of calls of one thread alone, and of each of
+// two at once, in the mean.
+func twoThreads(b *testing.B, order []int, name string) (one, two float64) {
+	s := must(vls.Lookup(name))(b)
+	a := must(s.New(vls.Options{Config: core.Config{SegmentSize: 32 << 20}}))(b)
+	defer a.Close()
+	p := must(a.NewProcess())(b)
+	ths := []vls.Thread{p.NewThread(), p.NewThread()}
+	var pairs [2]func()
+	for i, t := range ths {
+		check(b, t.Register())
+		l := listen(b, t)
+		x := connect(b, t)
+		y := accept(b, t, l)
+		check(b, t.Close(l))
+		// Apart from what the other writes.
+		buf := make([]byte, 512)
+		pairs[i] = func() {
+			t.Write(x, buf[128:192])
+			t.Read(y, buf[256:320])
+		}
+	}
+	run := func(pairs ...func()) float64 {
+		var ready atomic.Int32
+		ns := make(chan float64, len(pairs))
+		for i, pair := range pairs {
+			go func() {
+				runtime.LockOSThread() // and dies so
+				if err := hw.Pin(order[i]); err != nil {
+					b.Error(err)
+				}
+				ready.Add(1)
+				for int(ready.Load()) < len(pairs) {
+					hw.Pause()
+				}
+				n := 0
+				begin := hw.Cycles()
+				end := begin + hw.NanosToCycles(2*time.Millisecond)
+				now := begin
+				for ; now < end; now = hw.Cycles() {
+					for range 100 {
+						pair()
+					}
+					n += 100
+				}
+				ns <- hw.CyclesToNanos(now-begin) / float64(n)
+			}()
+		}
+		sum := 0.0
+		for range pairs {
+			sum += <-ns
+		}
+		return sum / float64(len(pairs))
+	}
+	run(pairs[0]) // warm
+	return run(pairs[0]), run(pairs[0], pairs[1])
+}

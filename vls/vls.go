@@ -97,6 +97,11 @@ type Mortal interface {
 // Every call on a handle that is closed or never was answers EBADFD. A session
 // where an epoll set is wanted is EINVAL, an epoll set where a session is
 // wanted EBADFD. A negative timeout waits for ever, zero polls.
+//
+// Where each thread has a worker of its own (MultiThreadWorkers), a session that
+// another thread has is to be had when that thread makes a call, any, or waits in
+// one. If it does not for some seconds, the call that wants the session is
+// ETIMEDOUT, and nothing has changed.
 type Thread interface {
 	// Register makes the thread known to its process; the first call does it
 	// too. ENOTSUP: the strategy has no second thread.

@@ -11,7 +11,7 @@ import (
 // helper is a thread of a process's worker for as long as a fork or an exit
 // takes. It is no thread of the process.
 func (p *process) helper(w *worker) (*thread, error) {
-	t := &thread{p: p, table: p.table, w: w}
+	t := &thread{p: p, table: p.table, here: nowhere, w: w}
 	if err := w.core.InitThread(&t.core, t); err != nil {
 		return nil, err
 	}
@@ -29,7 +29,7 @@ func (p *process) Fork() (vls.Process, error) {
 	}
 	t.frozen = true
 	defer t.core.Exit()
-	thaw := p.freeze()
+	thaw := t.freeze()
 	// What is at no worker is the main one's for as long as that takes.
 	taken, err := t.takeAll()
 	var child *process
@@ -52,15 +52,20 @@ func (p *process) Fork() (vls.Process, error) {
 
 // freeze stops the process, with S of all of its sessions held, once all
 // sessions of its workers are in the table. Under mu.
-func (p *process) freeze() (thaw func()) {
+func (t *thread) freeze() (thaw func()) {
+	p := t.p
 	for {
-		p.lock.Lock()
+		t.writeP()
 		var held []*slock
-		p.table.Each(func(_ uint64, v *session) {
-			l := v.lock.Load()
-			l.lock()
-			held = append(held, l)
-		})
+		for _, sets := range []bool{true, false} {
+			p.table.Each(func(_ uint64, v *session) {
+				if v.isSet == sets {
+					l := v.lock.Load()
+					t.lockS(l)
+					held = append(held, l)
+				}
+			})
+		}
 		p.stop()
 		p.halt.Lock()
 		thaw = func() {
@@ -68,8 +73,8 @@ func (p *process) freeze() (thaw func()) {
 			if hw.MembarrierAvailable() {
 				p.mode.Store(0)
 			}
-			unlockAll(held)
-			p.lock.Unlock()
+			t.unlockAll(held)
+			t.unwriteP()
 		}
 		entered := true
 		for _, w := range p.workers {
@@ -142,7 +147,7 @@ func (p *process) copy(t *thread) (*process, error) {
 		c.h, c.isSet = v.h, v.isSet
 		c.lock.Store(v.lock.Load())
 		if v.isSet {
-			c.lock.Store(p.a.slock())
+			c.lock.Store(p.a.slock(true))
 		}
 		copies[v] = c
 	})
@@ -212,11 +217,20 @@ func (v *session) clear() {
 	v.at.Store(nil)
 }
 
-// clear empties the table of a process whose sessions are all closed.
-func (p *process) clear() {
+// clear empties the table of a process whose sessions are all closed. S is held
+// of all of them by a fork, or of none.
+func (t *thread) clear() {
+	p := t.p
 	p.table.Each(func(h uint64, v *session) {
 		p.table.Invalidate(h)
+		l := v.lock.Load()
+		if !t.frozen {
+			t.lockS(l) // one that was killed may just leave a wait
+		}
 		v.clear()
+		if !t.frozen {
+			t.unlockS(l)
+		}
 		p.table.Free(h)
 	})
 }
@@ -240,7 +254,7 @@ func (p *process) undo() {
 			h.takeAll()
 		}
 		if w == p.main {
-			p.clear()
+			h.clear()
 		}
 		w.core.Close(h.c)
 		h.core.Exit()
@@ -261,6 +275,9 @@ func (p *process) Exit() error {
 	for _, o := range p.threads {
 		t.c.Nudge(o.w.core.Index()) // those of one that was killed
 	}
+	// Those of one that was killed may be about to take something, or to leave it.
+	t.writeP()
+	defer t.unwriteP()
 	if _, err := t.takeAll(); err != nil {
 		t.core.Exit()
 		return err
@@ -281,12 +298,12 @@ func (p *process) Exit() error {
 				h.c.Close(s)
 				return
 			}
-			h.lockS(v)
+			h.hold(v)
 			h.c.Close(s)
-			h.unlockS()
+			h.release(v)
 		})
 		if w == p.main {
-			p.clear()
+			h.clear()
 		}
 		w.core.Close(h.c)
 		h.core.Exit()

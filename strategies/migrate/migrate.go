@@ -23,7 +23,7 @@
 //	shutdown                       S
 //	accept                         S, then P.w H.w
 //	create, epoll_create           P.w H.w
-//	close                          P.r S, then P.w S H.w
+//	close                          P.w S H.w
 //	epoll_ctl                      P.r S(set) S(session)
 //	epoll_wait                     S, and nothing while it looks and waits
 //	select, poll                   none
@@ -36,14 +36,13 @@
 //
 // # Moving a session
 //
-// The slow path looks the session up under P.r and S, makes room in its own
-// worker, lets go of both, takes the owner's R, and asks. While it waits, for R
-// too, it serves its own queue, so that two threads may ask each other. The
-// owner answers wherever it empties its queue: in each wait, and at the start of
-// each operation. It takes the session out of its worker and leaves it in the
-// VLS session; who asked takes P.r and S again, and makes it its own (H.w). A
-// session on its way is so to be found by everybody, whatever becomes of who
-// asked.
+// The slow path looks the session up under P.r and S, lets go of both, makes room
+// in its own worker, takes the owner's R, and asks. While it waits, for R too, it
+// serves its own queue, so that two threads may ask each other. The owner answers
+// in each wait, and at the start of each operation. It takes the session out of
+// its worker and leaves it in the VLS session; who asked takes P.r and S again,
+// and makes it its own (H.w). So everybody finds a session that is on its way,
+// whatever becomes of who asked.
 //
 // An owner that makes no call answers nobody. Who needs its sessions gets
 // ETIMEDOUT after 3 s, and everything is as it was; nobody else is delayed. The
@@ -71,13 +70,13 @@
 // A fork copies all workers of the parent, one after another. The child keeps
 // one, that of the parent's main worker; what the other workers have is at none,
 // until a thread of the child uses it. While that lasts the parent is stopped: a
-// fork holds P.w, every S in the order of the table, and then keeps the threads
-// out of their queues and pools. These have no lock: a thread marks itself with a
-// plain store when it enters them, and looks whether it may; who stops the
-// process raises a flag, calls membarrier, and waits until no thread is marked.
-// From then on, until the flag is lowered, the threads take a lock of the process
-// instead. The same keeps the waiting threads of a process that was killed from
-// its queues while its parent closes what it held.
+// fork holds P.w, every S, of sets first, and then keeps the threads out of their
+// queues and pools. These have no lock: a thread marks itself with a plain store
+// when it enters them, and looks whether it may; who stops the process raises a
+// flag, calls membarrier, and waits until no thread is marked. From then on, until
+// the flag is lowered, the threads take a lock of the process instead. The same
+// keeps the waiting threads of a process that was killed from its queues while its
+// parent closes what it held.
 //
 // Sessions that are shared by fork have one S for all processes. Those that share
 // them have them at the same place of the table, so two forks agree on the order.
@@ -96,7 +95,7 @@ import (
 
 func init() {
 	vls.Register(vls.Strategy{
-		Name: "migrate",
+		Name: name,
 		Doc:  "a worker per thread; sessions move to the thread that uses them; no lock on queues and pools",
 		Kind: vls.Built,
 		New:  New,
@@ -135,8 +134,14 @@ func New(o vls.Options) (vls.App, error) {
 		LeaveMQ: func(t *core.Thread) { t.Owner.(*thread).out() },
 		RPC:     func(t *core.Thread, c *core.Call) { t.Owner.(*thread).answer(c) },
 
-		EnterShared: func(*core.Thread) { a.shared.Lock() },
-		LeaveShared: func(*core.Thread) { a.shared.Unlock() },
+		EnterShared: func(t *core.Thread) {
+			t.Owner.(*thread).order.Take(name, "SD")
+			a.shared.Lock()
+		},
+		LeaveShared: func(t *core.Thread) {
+			t.Owner.(*thread).order.Give("SD")
+			a.shared.Unlock()
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -239,7 +244,9 @@ type worker struct {
 	used bool       // under the process's mu: a thread has it
 
 	_     [hw.FalseSharing]byte
-	asked atomic.Uint32 // 1 while somebody asks; the owner looks at each operation
+	// asked is 1 + the index of the worker that asks, 0 if nobody does. The owner
+	// looks at each operation.
+	asked atomic.Uint32
 	_     [hw.FalseSharing]byte
 }
 
@@ -254,43 +261,6 @@ func (p *process) worker(w *core.Worker) (*worker, error) {
 	p.a.workers[w.Index()].Store(k)
 	p.workers = append(p.workers, k)
 	return k, nil
-}
-
-// slock is S.
-type slock struct {
-	locks.TTAS
-	counted locks.Lock // the same, nil if not counted
-}
-
-func (a *app) slock() *slock {
-	l := new(slock)
-	if a.counters != nil {
-		l.counted = locks.Counted(&l.TTAS, a.counters["S"])
-	}
-	return l
-}
-
-func (l *slock) lock() {
-	if l.counted != nil {
-		l.counted.Lock()
-		return
-	}
-	l.TTAS.Lock()
-}
-
-func (l *slock) try() bool {
-	if l.counted != nil {
-		return l.counted.TryLock()
-	}
-	return l.TTAS.TryLock()
-}
-
-func (l *slock) unlock() {
-	if l.counted != nil {
-		l.counted.Unlock()
-		return
-	}
-	l.TTAS.Unlock()
 }
 
 // session is a VLS session. Whose it is, or who takes it from where it lies,
@@ -315,7 +285,8 @@ type session struct {
 // unit is what moves at once: a session, or a set and its members.
 type unit struct {
 	parcels []*core.Parcel // the set's first
-	of      []*session     // in the order of the table
+	of      []*session     // the set first, the others in the order of the table
+	whole   atomic.Bool    // all of it lies there
 	taken   bool           // under S of all of them
 }
 
@@ -364,4 +335,4 @@ type process struct {
 // halted is the mode of a process that is stopped, or was killed.
 const halted = 1
 
-func (p *process) NewThread() vls.Thread { return &thread{p: p, table: p.table} }
+func (p *process) NewThread() vls.Thread { return &thread{p: p, table: p.table, here: nowhere} }

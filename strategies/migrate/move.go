@@ -23,7 +23,11 @@ func (t *thread) take(h vls.Handle, k kind) (*session, error) {
 			return nil, syscall.EBADFD
 		}
 		if v.at.Load() == t.w {
-			t.lockS(v)
+			t.hold(v)
+			if t.p.dead.Load() {
+				t.release(v) // it may be closed
+				return nil, syscall.ENOTCONN
+			}
 			t.kind = k
 			return v, nil
 		}
@@ -102,52 +106,56 @@ func (t *thread) fetch(h vls.Handle, alone bool) error {
 			t.out()
 		}
 	}()
-	need := 1
 	for i := 1; ; i++ {
-		for len(room) < need {
-			t.in()
-			s, err := t.c.Reserve()
-			t.out()
-			if err != nil {
-				t.passBy(h)
-				return err
-			}
-			room = append(room, s)
-		}
-		p.lock.RLock(t.slot)
+		t.readP()
 		v := p.table.Get(uint64(h))
 		if v == nil || p.dead.Load() {
-			p.lock.RUnlock(t.slot)
+			t.unreadP()
 			if v != nil {
 				return syscall.ENOTCONN
 			}
 			return syscall.EBADFD
 		}
 		l := v.lock.Load()
-		l.lock()
+		t.lockS(l)
 		at, u := v.at.Load(), v.unit.Load()
-		l.unlock()
-		if at == nil && u != nil {
-			if need = len(u.parcels); need <= len(room) {
-				room = t.adopt(u, room)
-				need = 0
-			}
+		t.unlockS(l)
+		lies := at == nil && u != nil && u.whole.Load()
+		if lies && len(u.of) <= len(room) {
+			room = t.adopt(u, room)
 		}
-		p.lock.RUnlock(t.slot)
+		t.unreadP()
+		need := 1
 		switch {
 		case at == t.w:
 			return nil
+		case lies:
+			need = len(u.of)
 		case at == nil:
+			pause(i) // it is just being left
 			continue
 		case t.lost(h) != nil:
 			return errElsewhere
 		}
-		n, err := t.request(at, v, h, len(room), alone, deadline)
+		if v.at.Load() == t.w {
+			return nil
+		}
+		var err error
+		if room, err = t.reserve(room, need); err != nil {
+			t.passBy(h)
+			return err
+		}
+		if lies {
+			continue
+		}
+		need, err = t.request(at, v, h, len(room), alone, deadline)
+		if err == nil && need > 0 {
+			room, err = t.reserve(room, need)
+		}
 		if err != nil {
 			return err
 		}
-		need = max(n, 1)
-		if n == 0 && v.at.Load() == at {
+		if need == 0 && v.at.Load() == at {
 			if !time.Now().Before(deadline) {
 				return syscall.ETIMEDOUT
 			}
@@ -155,6 +163,21 @@ func (t *thread) fetch(h vls.Handle, alone bool) error {
 			pause(i)
 		}
 	}
+}
+
+// reserve makes room for n sessions in the thread's worker. ENOMEM: its pool is
+// full.
+func (t *thread) reserve(room []*core.Session, n int) ([]*core.Session, error) {
+	t.in()
+	defer t.out()
+	for len(room) < n {
+		s, err := t.c.Reserve()
+		if err != nil {
+			return room, err
+		}
+		room = append(room, s)
+	}
+	return room, nil
 }
 
 // request asks the owner for a session, with room for so many. It returns
@@ -171,19 +194,26 @@ func (t *thread) request(at *worker, v *session, h vls.Handle, room int, alone b
 		}
 		pause(i)
 	}
-	if at.idle || v.at.Load() != at {
+	t.order.Took("R")
+	defer func() {
 		at.ask.Unlock()
+		t.order.Give("R")
+	}()
+	if at.idle || v.at.Load() != at {
 		return 0, nil
 	}
-	// The owner looks at this; its queue it sees only where it waits.
-	at.asked.Store(1)
-	t.call = core.Call{Kind: uint32(room) << 1, Arg: uint64(h)}
+	t.call = core.Call{Kind: uint32(room) << 1, Arg: uint64(h), While: func() bool {
+		return v.at.Load() == at && !t.p.dead.Load()
+	}}
 	if alone {
 		t.call.Kind |= 1
 	}
+	// The owner looks at this; its queue it sees only where it waits.
+	at.asked.Store(1 + t.w.core.Index())
+	t.asking = true
 	err := t.c.Call(at.core.Index(), &t.call, remaining(deadline))
+	t.asking = false
 	at.asked.Store(0)
-	at.ask.Unlock()
 	switch err {
 	case syscall.ETIMEDOUT:
 		return 0, err
@@ -199,8 +229,8 @@ func (t *thread) request(at *worker, v *session, h vls.Handle, room int, alone b
 // ESRCH: it is not the thread's.
 func (t *thread) answer(c *core.Call) {
 	from := t.p.a.workers[c.From].Load()
-	if from.p != t.p {
-		c.Err = syscall.ESRCH // the worker that was meant is gone
+	if from.p != t.p || t.p.dead.Load() {
+		c.Err = syscall.ESRCH // who was meant is gone
 		return
 	}
 	if t.frozen {
@@ -225,12 +255,13 @@ func (t *thread) answer(c *core.Call) {
 		c.Out, c.Err = n, syscall.ENOBUFS
 		return
 	}
-	if !u.tryShared() {
+	ls, ok := t.tryShared(u)
+	if !ok {
 		c.Err = syscall.EAGAIN
 		return
 	}
 	t.part(root, u, t.c.HandOver)
-	u.unlockShared()
+	t.unlockAll(ls)
 }
 
 // root is the set that the session is in, or itself. The session is the
@@ -247,7 +278,7 @@ func newUnit(root *session) *unit {
 	u := &unit{of: []*session{root}}
 	if root.isSet {
 		root.s.EachMember(func(m *core.Session) { u.of = append(u.of, m.Owner.(*session)) })
-		slices.SortFunc(u.of, func(a, b *session) int { return cmp.Compare(index(a.h), index(b.h)) })
+		slices.SortFunc(u.of[1:], func(a, b *session) int { return cmp.Compare(index(a.h), index(b.h)) })
 	}
 	return u
 }
@@ -256,46 +287,35 @@ func index(h vls.Handle) uint32 { return core.Handle(h).Index() }
 
 // tryShared takes S of those that other processes may be inside; false: some
 // are.
-func (u *unit) tryShared() bool {
-	for i, v := range u.of {
-		if v.shared.Load() && !v.lock.Load().try() {
-			for _, v := range u.of[:i] {
-				if v.shared.Load() {
-					v.lock.Load().unlock()
-				}
-			}
-			return false
+func (t *thread) tryShared(u *unit) (ls []*slock, ok bool) {
+	for _, v := range u.of {
+		if !v.shared.Load() {
+			continue
 		}
+		l := v.lock.Load()
+		if !t.tryS(l) {
+			t.unlockAll(ls)
+			return nil, false
+		}
+		ls = append(ls, l)
 	}
-	return true
+	return ls, true
 }
 
-func (u *unit) lockShared() {
+func (t *thread) lockShared(u *unit) (ls []*slock) {
 	for _, v := range u.of {
 		if v.shared.Load() {
-			v.lock.Load().lock()
+			ls = append(ls, v.lock.Load())
+			t.lockS(v.lock.Load())
 		}
 	}
-}
-
-func (u *unit) unlockShared() {
-	for _, v := range u.of {
-		if v.shared.Load() {
-			v.lock.Load().unlock()
-		}
-	}
+	return ls
 }
 
 // part takes a unit out of the thread's worker, by HandOver or GiveUp, and
 // returns who wants what is in it. If the thread itself waits for some of it, it
 // is one of them from now on. S of what is shared: held.
 func (t *thread) part(root *session, u *unit, by func(*core.Session) *core.Parcel) (line []*waiter) {
-	p := t.p
-	p.handles.Lock()
-	for _, v := range u.of {
-		delete(p.byHandle, v.s.Handle())
-	}
-	p.handles.Unlock()
 	if !root.isSet {
 		root.set.Store(nil) // it goes alone
 	}
@@ -315,17 +335,27 @@ func (t *thread) part(root *session, u *unit, by func(*core.Session) *core.Parce
 		v.unit.Store(u)
 		v.at.Store(nil)
 	}
+	// Who finds one of them takes all.
+	u.whole.Store(true)
+	if asker := t.w.asked.Load(); asker != 0 {
+		t.c.Nudge(asker - 1) // it may ask for what is not here any more
+	}
 	return line
 }
 
 // giveUp leaves a session of the thread's own, or its set, to whoever wants it.
-// No S is held.
+// Nothing is held.
 func (t *thread) giveUp(v *session) {
+	t.readP()
+	defer t.unreadP()
+	if t.p.dead.Load() {
+		return // whoever closes it has P
+	}
 	root := v.root()
 	u := newUnit(root)
-	u.lockShared()
+	ls := t.lockShared(u)
 	line := t.part(root, u, t.c.GiveUp)
-	u.unlockShared()
+	t.unlockAll(ls)
 	t.tell(line)
 }
 
@@ -342,67 +372,70 @@ func (t *thread) tell(line []*waiter) {
 // passBy makes those who lost a session look for it which the thread could have
 // taken, and could not.
 func (t *thread) passBy(h vls.Handle) {
-	p := t.p
-	p.lock.RLock(t.slot)
-	defer p.lock.RUnlock(t.slot)
-	v := p.table.Get(uint64(h))
+	t.readP()
+	defer t.unreadP()
+	v := t.table.Get(uint64(h))
 	if v == nil || v.at.Load() != nil {
 		return
 	}
 	u := v.unit.Load()
-	ls := u.lockAll()
+	if u == nil || !u.whole.Load() {
+		return // another is at it, and tells
+	}
+	ls := t.lockAll(u)
 	if !u.taken {
 		for _, v := range u.of {
 			t.tell(v.line)
 		}
 	}
-	unlockAll(ls)
+	t.unlockAll(ls)
 }
 
 // lockAll takes S of a unit.
-func (u *unit) lockAll() []*slock {
+func (t *thread) lockAll(u *unit) []*slock {
 	var ls []*slock
 	for _, v := range u.of {
 		l := v.lock.Load()
-		l.lock()
+		t.lockS(l)
 		ls = append(ls, l)
 	}
 	return ls
 }
 
-func unlockAll(ls []*slock) {
+func (t *thread) unlockAll(ls []*slock) {
 	for _, l := range ls {
-		l.unlock()
+		t.unlockS(l)
 	}
 }
 
 // adopt makes what lies there the thread's own, unless another is quicker, and
 // returns the room that is left. P: read or write, S of nothing.
 func (t *thread) adopt(u *unit, room []*core.Session) []*core.Session {
-	ls := u.lockAll()
+	ls := t.lockAll(u)
 	if !u.taken {
 		room = t.adoptLocked(u, room)
 	}
-	unlockAll(ls)
+	t.unlockAll(ls)
 	return room
 }
 
 // adoptLocked is adopt with S of the unit, which nobody has taken.
 func (t *thread) adoptLocked(u *unit, room []*core.Session) []*core.Session {
 	u.taken = true
-	p := t.p
 	for i, parcel := range u.parcels {
 		v, s := parcel.Owner.(*session), room[i]
 		s.Owner = v
 		t.c.Adopt(s, parcel)
 		v.s = s
-		v.sh.Store(uint64(s.Handle()))
 	}
-	p.handles.Lock()
+	t.writeH()
 	for _, v := range u.of {
-		p.byHandle[v.s.Handle()] = v.h
+		// The slot that it had is found by nobody since it was left.
+		delete(t.p.byHandle, core.Handle(v.sh.Load()))
+		t.p.byHandle[v.s.Handle()] = v.h
+		v.sh.Store(uint64(v.s.Handle()))
 	}
-	p.handles.Unlock()
+	t.unwriteH()
 	for _, v := range u.of {
 		v.line = slices.DeleteFunc(v.line, func(w *waiter) bool { return w.t == t || w.gone.Load() })
 		t.losses = slices.DeleteFunc(t.losses, func(w *waiter) bool { return w.h == v.h })

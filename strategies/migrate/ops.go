@@ -9,7 +9,7 @@ import (
 )
 
 // do runs an operation on a session, again if the session was lost in a wait.
-func (t *thread) do(h vls.Handle, k kind, f func(s *core.Session) error) error {
+func (t *thread) do(h vls.Handle, k kind, f func(v *session) error) error {
 	if err := t.begin(); err != nil {
 		return err
 	}
@@ -18,8 +18,8 @@ func (t *thread) do(h vls.Handle, k kind, f func(s *core.Session) error) error {
 		if err != nil {
 			return err
 		}
-		err = f(v.s)
-		t.end()
+		err = f(v)
+		t.end(v)
 		if err != core.ErrMoved {
 			return err
 		}
@@ -54,53 +54,57 @@ func (t *thread) Create(p vls.Proto, nonblocking bool) (vls.Handle, error) {
 // is closed again. Nothing is held.
 func (t *thread) enter(s *core.Session) (vls.Handle, error) {
 	p := t.p
-	p.lock.Lock()
+	t.writeP()
+	if p.dead.Load() {
+		t.unwriteP()
+		return 0, syscall.ENOTCONN // and the session is closed by who closes all
+	}
 	h, v := p.table.Alloc()
 	if v == nil {
-		p.lock.Unlock()
+		t.unwriteP()
 		t.in()
 		t.c.Close(s)
 		t.out()
 		return 0, syscall.ENOMEM
 	}
-	if v.lock.Load() == nil || v.shared.Load() {
-		v.lock.Store(p.a.slock()) // the other one may still be others'
-		v.shared.Store(false)
-	}
 	v.h, v.s, v.isSet = vls.Handle(h), s, s.IsEpoll()
+	// One that was shared by fork may still be others'.
+	if l := p.a.slock(v.isSet); v.shared.Swap(false) || v.lock.Load() == nil || v.lock.Load().class != l.class {
+		v.lock.Store(l)
+	}
 	v.sh.Store(uint64(s.Handle()))
 	s.Owner = v
-	p.handles.Lock()
+	t.writeH()
 	p.byHandle[s.Handle()] = v.h
-	p.handles.Unlock()
+	t.unwriteH()
 	v.at.Store(t.w)
 	p.table.Publish(h)
-	p.lock.Unlock()
+	t.unwriteP()
 	return v.h, nil
 }
 
 func (t *thread) Bind(h vls.Handle, ep vls.Endpoint) error {
-	return t.do(h, others, func(s *core.Session) error { return t.c.Bind(s, ep) })
+	return t.do(h, others, func(v *session) error { return t.c.Bind(v.s, ep) })
 }
 
 func (t *thread) Listen(h vls.Handle, backlog int) error {
-	return t.do(h, others, func(s *core.Session) error { return t.c.Listen(s, backlog) })
+	return t.do(h, others, func(v *session) error { return t.c.Listen(v.s, backlog) })
 }
 
 func (t *thread) Connect(h vls.Handle, ep vls.Endpoint) error {
-	return t.do(h, others, func(s *core.Session) error { return t.c.Connect(s, ep) })
+	return t.do(h, others, func(v *session) error { return t.c.Connect(v.s, ep) })
 }
 
 func (t *thread) Accept(h vls.Handle, flags int) (ah vls.Handle, peer vls.Endpoint, err error) {
-	err = t.do(h, accepts, func(l *core.Session) error {
+	err = t.do(h, accepts, func(v *session) error {
 		t.in() // it allocates; a wait is outside
-		s, err := t.c.Accept(l, flags)
+		s, err := t.c.Accept(v.s, flags)
 		if err != nil {
 			return err
 		}
 		peer = s.Remote()
 		t.out()
-		t.unlockS()
+		t.release(v)
 		ah, err = t.enter(s)
 		return err
 	})
@@ -111,14 +115,32 @@ func (t *thread) Accept(h vls.Handle, flags int) (ah vls.Handle, peer vls.Endpoi
 }
 
 func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
-	if v := t.own(h, reads); v != nil {
-		n, err := t.core.Read(v.s, p)
-		t.leave()
-		if err != core.ErrMoved {
-			return n, err
+	// What is at the caller's worker stays: nobody else can close it.
+	v := t.table.Get(uint64(h))
+	if v == nil || v.at.Load() != t.here || t.here.asked.Load() != 0 {
+		return t.readMore(h, p)
+	}
+	l := v.lock.Load()
+	if noted {
+		t.order.Take(name, l.class)
+	}
+	l.Lock()
+	t.held, t.kind = true, reads
+	n, err := t.core.Read(v.s, p)
+	if t.held {
+		t.held = false
+		l.Unlock()
+		if noted {
+			t.order.Give(l.class)
 		}
 	}
-	return t.readMore(h, p)
+	if t.owes {
+		t.end(v)
+		if err == core.ErrMoved {
+			return t.readMore(h, p)
+		}
+	}
+	return n, err
 }
 
 // readMore reads from a session that is not at hand, or was lost.
@@ -126,24 +148,39 @@ func (t *thread) readMore(h vls.Handle, p []byte) (n int, err error) {
 	if _, err := t.regain(h, time.Time{}); err != nil {
 		return 0, closed(err)
 	}
-	err = t.do(h, reads, func(s *core.Session) (err error) {
-		n, err = t.c.Read(s, p)
+	err = t.do(h, reads, func(v *session) (err error) {
+		n, err = t.c.Read(v.s, p)
 		return err
 	})
 	return n, err
 }
 
 func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
-	n := 0
-	if v := t.own(h, writes); v != nil {
-		var err error
-		n, err = t.core.Write(v.s, p)
-		t.leave()
-		if err != core.ErrMoved && len(t.losses) == 0 {
-			return n, err
+	v := t.table.Get(uint64(h))
+	if v == nil || v.at.Load() != t.here || t.here.asked.Load() != 0 {
+		return t.writeMore(h, p, 0)
+	}
+	l := v.lock.Load()
+	if noted {
+		t.order.Take(name, l.class)
+	}
+	l.Lock()
+	t.held, t.kind = true, writes
+	n, err := t.core.Write(v.s, p)
+	if t.held {
+		t.held = false
+		l.Unlock()
+		if noted {
+			t.order.Give(l.class)
 		}
 	}
-	return t.writeMore(h, p, n)
+	if t.owes {
+		t.end(v)
+		if len(t.losses) > 0 {
+			return t.writeMore(h, p, n)
+		}
+	}
+	return n, err
 }
 
 // writeMore writes what comes after n to a session that is not at hand, or was
@@ -151,8 +188,8 @@ func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 func (t *thread) writeMore(h vls.Handle, p []byte, n int) (int, error) {
 	_, err := t.regain(h, time.Time{})
 	if err = closed(err); err == nil {
-		err = t.do(h, writes, func(s *core.Session) error {
-			m, err := t.c.Write(s, p[n:])
+		err = t.do(h, writes, func(v *session) error {
+			m, err := t.c.Write(v.s, p[n:])
 			n += m
 			if err == nil && len(t.losses) > 0 {
 				return core.ErrMoved // in the middle
@@ -170,8 +207,8 @@ func (t *thread) writeMore(h vls.Handle, p []byte, n int) (int, error) {
 func (t *thread) WriteMsg(h vls.Handle, p []byte) (int, error) { return t.Write(h, p) }
 
 func (t *thread) Recvfrom(h vls.Handle, p []byte, flags int) (n int, ep vls.Endpoint, err error) {
-	err = t.do(h, reads, func(s *core.Session) (err error) {
-		n, ep, err = t.c.Recvfrom(s, p, flags)
+	err = t.do(h, reads, func(v *session) (err error) {
+		n, ep, err = t.c.Recvfrom(v.s, p, flags)
 		return err
 	})
 	return n, ep, err
@@ -182,15 +219,15 @@ func (t *thread) Sendto(h vls.Handle, p []byte, flags int, ep vls.Endpoint) (int
 		return t.Write(h, p)
 	}
 	n := 0
-	err := t.do(h, writes, func(s *core.Session) (err error) {
-		n, err = t.c.Sendto(s, p, flags, ep)
+	err := t.do(h, writes, func(v *session) (err error) {
+		n, err = t.c.Sendto(v.s, p, flags, ep)
 		return err
 	})
 	return n, err
 }
 
 func (t *thread) Shutdown(h vls.Handle, how int) error {
-	return t.do(h, others, func(s *core.Session) error { return t.c.Shutdown(s, how) })
+	return t.do(h, others, func(v *session) error { return t.c.Shutdown(v.s, how) })
 }
 
 func (t *thread) Close(h vls.Handle) error {
@@ -198,17 +235,19 @@ func (t *thread) Close(h vls.Handle) error {
 		return err
 	}
 	for {
-		if err := t.fetch(h, true); err != nil {
-			return err
-		}
 		p := t.p
-		p.lock.Lock()
+		if v := p.table.Get(uint64(h)); v == nil || v.at.Load() != t.w {
+			if err := t.fetch(h, true); err != nil {
+				return err
+			}
+		}
+		t.writeP()
 		v := p.table.Get(uint64(h))
 		if v == nil || v.at.Load() != t.w {
-			p.lock.Unlock()
+			t.unwriteP()
 			continue
 		}
-		t.lockS(v)
+		t.hold(v)
 		p.table.Invalidate(uint64(h))
 		t.in()
 		if v.isSet {
@@ -217,23 +256,23 @@ func (t *thread) Close(h vls.Handle) error {
 		sh := v.s.Handle()
 		err := t.c.Close(v.s)
 		t.out()
-		p.handles.Lock()
+		t.writeH()
 		delete(p.byHandle, sh)
-		p.handles.Unlock()
+		t.unwriteH()
 		line := v.line
 		v.clear()
-		t.unlockS()
+		t.release(v)
 		p.table.Free(uint64(h))
-		p.lock.Unlock()
+		t.unwriteP()
 		t.tell(line)
-		t.end()
+		t.end(nil)
 		return err
 	}
 }
 
 func (t *thread) Attr(h vls.Handle, a vls.Attr, buf []byte) (n int, err error) {
-	err = t.do(h, others, func(s *core.Session) (err error) {
-		n, err = t.c.Attr(s, a, buf)
+	err = t.do(h, others, func(v *session) (err error) {
+		n, err = t.c.Attr(v.s, a, buf)
 		return err
 	})
 	return n, err
@@ -256,83 +295,64 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 	if err := t.begin(); err != nil {
 		return err
 	}
-	defer t.end()
-	defer func() { t.pinned = nil }()
+	t.kind = others
+	defer t.end(nil)
 	for {
-		set, err := t.member(ep, op, h, ev)
-		if err != nil {
+		set, err := t.ctl(ep, op, h, ev)
+		if err != errElsewhere {
 			return err
 		}
-		// Both have to be here at once. The session is in no other set, so it is
-		// not pinned by who wants this set.
+		// Both have to be here at once. The session is in no set but this, so
+		// nobody else keeps it who wants this one.
 		if err := t.fetch(ep, false); err != nil {
 			return err
 		}
 		t.pinned = set
-		if err := t.fetch(h, false); err != nil {
-			return err
-		}
-		if done, err := t.ctl(ep, op, h, ev); done {
-			return err
+		err = t.fetch(h, false)
+		if err == nil {
+			_, err = t.ctl(ep, op, h, ev)
 		}
 		t.pinned = nil
+		if err != errElsewhere {
+			return err
+		}
 	}
 }
 
-// member says what is wrong with an EpollCtl, as far as that can be seen from
-// here: a session that is in another set does not move for it.
-func (t *thread) member(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEvent) (*session, error) {
-	p := t.p
-	p.lock.RLock(t.slot)
-	defer p.lock.RUnlock(t.slot)
-	set, v := p.table.Get(uint64(ep)), p.table.Get(uint64(h))
-	if set == nil || v == nil {
+// ctl is EpollCtl if set and session are the thread's, or if it can be seen from
+// here what is wrong with it: a session that is in another set does not move for
+// that. errElsewhere: they have to be fetched.
+func (t *thread) ctl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEvent) (set *session, err error) {
+	t.readP()
+	defer t.unreadP()
+	set, v := t.table.Get(uint64(ep)), t.table.Get(uint64(h))
+	switch {
+	case set == nil || v == nil:
 		return nil, syscall.EBADFD
-	}
-	if !set.isSet || v.isSet {
+	case !set.isSet || v.isSet || ev == nil && op != core.EPOLL_CTL_DEL:
 		return nil, syscall.EINVAL
 	}
-	in := v.set.Load()
-	switch op {
-	case core.EPOLL_CTL_ADD:
-		if ev != nil && in != nil {
-			return nil, syscall.EEXIST
-		}
-	case core.EPOLL_CTL_MOD, core.EPOLL_CTL_DEL:
+	if set.at.Load() != t.w || v.at.Load() != t.w {
+		in := v.set.Load()
 		switch {
-		case ev == nil && op == core.EPOLL_CTL_MOD:
+		case op == core.EPOLL_CTL_ADD && in != nil:
+			return nil, syscall.EEXIST
+		case op == core.EPOLL_CTL_ADD:
+		case op != core.EPOLL_CTL_MOD && op != core.EPOLL_CTL_DEL:
+			return nil, syscall.EINVAL
 		case in == nil:
 			return nil, syscall.ENOENT
 		case in != set:
 			return nil, syscall.EINVAL
 		}
-	default:
-		return nil, syscall.EINVAL
-	}
-	if ev == nil && op != core.EPOLL_CTL_DEL {
-		return nil, syscall.EINVAL
-	}
-	return set, nil
-}
-
-// ctl is EpollCtl if both are the thread's. False: one of them is not.
-func (t *thread) ctl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEvent) (bool, error) {
-	p := t.p
-	p.lock.RLock(t.slot)
-	defer p.lock.RUnlock(t.slot)
-	set, v := p.table.Get(uint64(ep)), p.table.Get(uint64(h))
-	if set == nil || v == nil {
-		return true, syscall.EBADFD
-	}
-	if set.at.Load() != t.w || v.at.Load() != t.w {
-		return false, nil
+		return set, errElsewhere
 	}
 	sl, vl := set.lock.Load(), v.lock.Load()
-	sl.lock()
-	defer sl.unlock()
-	vl.lock()
-	defer vl.unlock()
-	err := t.c.EpollCtl(set.s, op, v.s, ev)
+	t.lockS(sl)
+	defer t.unlockS(sl)
+	t.lockS(vl)
+	defer t.unlockS(vl)
+	err = t.c.EpollCtl(set.s, op, v.s, ev)
 	if err == nil {
 		switch op {
 		case core.EPOLL_CTL_ADD:
@@ -341,7 +361,7 @@ func (t *thread) ctl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEvent) (b
 			v.set.Store(nil)
 		}
 	}
-	return true, err
+	return nil, err
 }
 
 func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Duration) (int, error) {
@@ -355,18 +375,19 @@ func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Dur
 			return 0, closedSet(err)
 		}
 		if !v.isSet {
-			t.end()
+			t.end(v)
 			return 0, syscall.EINVAL
 		}
 		// It is the thread's, and looked at inside its queue: that is enough, and
 		// who asks for it there is answered.
-		t.unlockS()
+		s := v.s
+		t.release(v)
 		left := timeout
 		if waited {
 			left = remaining(deadline)
 		}
-		n, err := t.c.EpollWait(v.s, evs, left)
-		t.end()
+		n, err := t.c.EpollWait(s, evs, left)
+		t.end(nil)
 		if err != core.ErrMoved {
 			return n, err
 		}
@@ -409,17 +430,19 @@ func (t *thread) poll(fds []core.PollFD, timeout time.Duration) (int, error) {
 	for _, fd := range fds {
 		t.hs = append(t.hs, vls.Handle(fd.Handle))
 	}
+	t.kind = polls
 	deadline := until(timeout)
 	for left := timeout; ; left = remaining(deadline) {
 		err := t.gather(fds, deadline)
 		n := 0
 		if err == nil {
-			t.kind = polls
+			t.polling = true
 			n, err = t.c.Poll(fds, left)
+			t.polling = false
 		}
 		clear(t.polled)
 		t.polled = t.polled[:0]
-		t.end()
+		t.end(nil)
 		n -= t.unfound(fds)
 		if err != nil || n > 0 || remaining(deadline) == 0 || t.p.dead.Load() {
 			t.forsake()
@@ -453,7 +476,7 @@ func (t *thread) gather(fds []core.PollFD, deadline time.Time) error {
 				}
 				continue
 			}
-			fds[i].Handle = t.w.core.Live(v.s.Handle().Index())
+			fds[i].Handle = t.w.core.Live(core.Handle(v.sh.Load()).Index())
 			t.polled = append(t.polled, v)
 		}
 	}
@@ -466,11 +489,11 @@ func (t *thread) gather(fds []core.PollFD, deadline time.Time) error {
 // attend makes inherited listeners that are to be polled serve.
 func (t *thread) attend() {
 	for _, v := range t.polled {
-		t.lockS(v)
-		if v.s.Passive() {
+		t.hold(v)
+		if v.at.Load() == t.w && v.s.Passive() {
 			t.c.Attend(v.s)
 		}
-		t.unlockS()
+		t.release(v)
 	}
 }
 
@@ -496,17 +519,17 @@ func (t *thread) SessionHandle(h vls.Handle) (vls.SessionHandle, error) {
 	}
 	p := t.p
 	for {
-		p.lock.RLock(t.slot)
+		t.readP()
 		v := p.table.Get(uint64(h))
 		if v == nil {
-			p.lock.RUnlock(t.slot)
+			t.unreadP()
 			return 0, syscall.EBADFD
 		}
 		l := v.lock.Load()
-		l.lock()
+		t.lockS(l)
 		sh, lies := v.sh.Load(), v.at.Load() == nil
-		l.unlock()
-		p.lock.RUnlock(t.slot)
+		t.unlockS(l)
+		t.unreadP()
 		if !lies {
 			return vls.SessionHandle(sh), nil
 		}
@@ -514,7 +537,7 @@ func (t *thread) SessionHandle(h vls.Handle) (vls.SessionHandle, error) {
 		if err := t.fetch(h, false); err != nil {
 			return 0, err
 		}
-		t.end()
+		t.end(nil)
 	}
 }
 
@@ -528,10 +551,11 @@ func (t *thread) HandleOf(index uint32) (vls.Handle, error) {
 		return 0, err
 	}
 	p := t.p
-	p.lock.RLock(t.slot)
-	defer p.lock.RUnlock(t.slot)
+	t.readP()
+	defer t.unreadP()
+	t.order.Take(name, "H")
 	p.handles.RLock(t.slot)
-	defer p.handles.RUnlock(t.slot)
+	defer func() { p.handles.RUnlock(t.slot); t.order.Give("H") }()
 	// What was inherited is found by the handle that the parent's has.
 	if s := t.w.core.Lookup(t.w.core.Live(index)); s != nil {
 		if h, ok := p.byHandle[s.Handle()]; ok {

@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"vlsbench/audit"
 	"vlsbench/core"
 	"vlsbench/hw"
 	"vlsbench/vls"
@@ -13,17 +14,17 @@ import (
 
 // thread is a calling context.
 type thread struct {
+	order audit.Order
 	vls.Unimplemented
 
 	core  core.Thread
 	table *core.Pool[session]
 	// here is the worker if the data path may look for its sessions by itself:
-	// nil before the thread registers, and where locks are counted.
+	// nowhere before the thread registers, and where locks are counted.
 	here *worker
-	v    *session // whose S is held
-	l    *slock   // that S
-	kind kind
+	held bool // S of the session that the operation is about
 	owes bool // there are debts or losses
+	kind kind // of the operation
 
 	mark uint32 // 1 while in the queue or pool of its worker; others look at it
 	// deep is how often it is inside these; lock says that it holds the
@@ -38,7 +39,9 @@ type thread struct {
 	slot int // reader number for P and H
 
 	waitsFor *session   // in a wait of the core
-	polled   []*session // in a poll
+	polled   []*session // of a poll
+	polling  bool       // inside the core's
+	asking   bool       // in a call: somebody's R is held
 	losses   []*waiter  // what it lost while it waited
 	debts    []*session // its own that others have lost
 	pinned   *session   // not to be given away
@@ -115,9 +118,7 @@ func (t *thread) Exit() error {
 	p := t.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.lock.RLock(t.slot)
 	t.leaveAll()
-	p.lock.RUnlock(t.slot)
 	for i, o := range p.threads {
 		if o == t {
 			p.threads = append(p.threads[:i], p.threads[i+1:]...)
@@ -130,7 +131,7 @@ func (t *thread) Exit() error {
 		p.retire(t.w, t.c)
 	}
 	t.c.Exit()
-	t.c, t.here, t.w = nil, nil, nil
+	t.c, t.here, t.w = nil, nowhere, nil
 	return nil
 }
 
@@ -219,51 +220,13 @@ func (p *process) stop() {
 	}
 }
 
-// own starts an operation of the data path on a session that is at the thread's
-// own worker: S is held. nil: it is elsewhere, or something else has to be done.
-func (t *thread) own(h vls.Handle, k kind) *session {
-	v, here := t.table.Get(uint64(h)), t.here
-	// What is at the caller's worker stays: nobody else can close it.
-	if v == nil || here == nil || v.at.Load() != here || here.asked.Load() != 0 {
-		return nil
-	}
-	l := v.lock.Load()
-	if !l.TryLock() {
-		return nil
-	}
-	t.v, t.l, t.kind = v, l, k
-	return v
-}
+// nowhere has no sessions.
+var nowhere = new(worker)
 
-// lockS takes S of a session that is the thread's own.
-func (t *thread) lockS(v *session) {
-	l := v.lock.Load()
-	l.lock()
-	t.v, t.l = v, l
-}
-
-func (t *thread) unlockS() {
-	if t.v != nil {
-		t.v = nil
-		t.l.unlock()
-	}
-}
-
-// leave ends an operation of the data path.
-func (t *thread) leave() {
-	if t.v != nil {
-		t.v = nil
-		t.l.Unlock()
-	}
-	if t.owes {
-		t.end()
-	}
-}
-
-// end ends an operation, with whatever it holds by then, and leaves what others
-// have lost to them. What it lost itself it still may want.
-func (t *thread) end() {
-	t.unlockS()
+// end ends an operation about a session, with whatever it holds by then, and
+// leaves what others have lost to them. What it lost itself it still may want.
+func (t *thread) end(v *session) {
+	t.release(v)
 	if t.deep > 0 {
 		t.out()
 	}
@@ -273,21 +236,23 @@ func (t *thread) end() {
 // sleep is the hook before a wait: nothing is held from here on, and others have
 // what they lost, unless they would only wait for the same.
 func (t *thread) sleep(s *core.Session) {
-	t.unlockS()
 	if t.deep > 0 {
 		t.out()
 		t.again = true
 	}
 	if s != nil {
 		t.waitsFor = s.Owner.(*session)
+		t.release(t.waitsFor)
 	}
 	if t.core.Bare && t.p.forked.Load() {
 		t.core.Bare = false // it may hold S of others, with which one does not spin
 	}
-	if s != nil || t.polled != nil {
-		t.settle(true)
+	if s != nil || t.polling {
+		t.settle(true) // and not while it asks for more
 	}
-	t.p.reap()
+	if !t.asking {
+		t.p.reap()
+	}
 }
 
 // woke is the hook after a wait: what the operation needs is taken again, if the
@@ -303,10 +268,10 @@ func (t *thread) woke(s *core.Session) bool {
 	if s.IsEpoll() {
 		return v.at.Load() == t.w
 	}
-	t.lockS(v)
+	t.hold(v)
 	// Only then are its fields the thread's to look at.
 	if v.at.Load() != t.w || v.s != s {
-		t.unlockS()
+		t.release(v)
 		return false
 	}
 	if again {
