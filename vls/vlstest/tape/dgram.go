@@ -20,6 +20,9 @@ func isDgram(s *session) bool { return s.kind == dgrams }
 func (p *player) bind() {
 	s := p.target(func(s *session) bool { return s.kind == dgrams && !s.bound })
 	if s == nil || p.op.What >= 200 {
+		if p.op.What < 200 && p.count(isDgram) >= maxDgrams {
+			return
+		}
 		if s = p.create(p.op.What < 200); s == nil {
 			return
 		}

@@ -175,7 +175,7 @@ type player struct {
 
 // maxOpen and maxTrace keep a tape short and its failure readable.
 const (
-	maxOpen  = 14
+	maxOpen  = 20
 	maxTrace = 60
 )
 

@@ -16,8 +16,8 @@ import (
 
 // weights is how often each kind of operation is drawn.
 var weights = [nKinds]int{
-	Create: 1, Listen: 2, Connect: 7, Accept: 9, Read: 15, Write: 16, Shutdown: 3, Close: 5, EpollCreate: 1,
-	EpollCtl: 9, EpollWait: 15, Poll: 4, Select: 3, Bind: 2, Sendto: 6, Attr: 4, Stale: 2, Drain: 1, Fill: 1,
+	Create: 4, Listen: 1, Connect: 6, Accept: 7, Read: 18, Write: 18, Shutdown: 2, Close: 6, EpollCreate: 1,
+	EpollCtl: 9, EpollWait: 14, Poll: 3, Select: 2, Bind: 1, Sendto: 5, Attr: 3, Stale: 1, Drain: 1, Fill: 1,
 }
 
 // drawn is the kinds, each as often as its weight says.
