@@ -121,7 +121,7 @@ func bareLists(args []string) []string {
 var commands []command
 
 func init() {
-	commands = []command{runCommand, showCommand, listCommand, calibrateCommand, plotCommand, versionCommand}
+	commands = []command{runCommand, showCommand, listCommand, locksCommand, calibrateCommand, plotCommand, versionCommand}
 }
 
 func commandNames() (names []string) {

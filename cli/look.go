@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 
 	"vlsbench/harness"
@@ -108,7 +109,7 @@ func (p *program) load(args []string) (*results.Set, string, error) {
 }
 
 var listCommand = command{
-	name: "list", args: "strategies|workloads|locks", doc: "list what there is",
+	name: "list", args: "strategies|knobs|workloads|locks", doc: "list what there is",
 	flags: func(fs *pflag.FlagSet) func(*program, []string) error {
 		format := fs.String("format", "table", "table or json")
 		return func(p *program, args []string) error {
@@ -116,20 +117,23 @@ var listCommand = command{
 				return err
 			}
 			if len(args) != 1 {
-				return usagef("want one of: strategies, workloads, locks; got %d arguments", len(args))
+				return usagef("want one of: strategies, knobs, workloads, locks; got %d arguments", len(args))
 			}
 			switch args[0] {
 			case "strategies":
 				return p.list(*format, strategyRows())
+			case "knobs":
+				return p.list(*format, knobRows())
 			case "workloads":
 				return p.list(*format, workloadRows())
 			case "locks":
 				return p.list(*format, lockRows())
 			}
-			return usagef("unknown list %q; %s", args[0], suggest(args[0], []string{"strategies", "workloads", "locks"}))
+			return usagef("unknown list %q; %s", args[0], suggest(args[0], []string{"strategies", "knobs", "workloads", "locks"}))
 		}
 	},
 	examples: `  vlsbench list strategies
+  vlsbench list knobs
   vlsbench list workloads --format json
 `,
 }
@@ -142,11 +146,27 @@ type row struct {
 	// MaxThreads is per process, 0 for any number.
 	MaxThreads int    `json:"max_threads,omitempty"`
 	Doc        string `json:"doc"`
+	// Of a knob.
+	Default string   `json:"default,omitempty"`
+	Values  []string `json:"values,omitempty"`
 }
 
 func strategyRows() (rows []row) {
 	for _, s := range vls.Strategies() {
 		rows = append(rows, row{Name: s.Name, Kind: string(s.Kind), MaxThreads: s.MaxThreads, Doc: s.Doc})
+	}
+	return rows
+}
+
+// knobRows are the knobs of each strategy, as they are written after its name.
+func knobRows() (rows []row) {
+	for _, s := range vls.Strategies() {
+		for _, k := range s.Knobs {
+			rows = append(rows, row{
+				Name: s.Name + "," + k.Name, Default: k.Default, Values: k.Values,
+				Doc: k.Doc,
+			})
+		}
 	}
 	return rows
 }
@@ -175,6 +195,10 @@ func (p *program) list(format string, rows []row) error {
 	}
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 	for _, r := range rows {
+		if r.Values != nil {
+			r.Name += "=" + r.Default
+			r.Doc += ": " + strings.Join(r.Values, ", ")
+		}
 		fmt.Fprintf(w, "%s\t%s\t%s\n", r.Name, r.Kind+r.Unit, r.Doc)
 	}
 	return w.Flush()

@@ -57,7 +57,7 @@ const defaultBaseline = "global"
 // request is the flags of run that say what to measure.
 type request struct {
 	profile    string
-	strategies list
+	strategies strategyList
 	baseline   string
 	workloads  list
 	threads    ints
@@ -133,13 +133,24 @@ func (r request) strategiesOf(p *results.Plan) (notes []string, err error) {
 		}
 		names = slices.DeleteFunc(names, func(n string) bool { return n == "all" })
 	}
-	for _, n := range append([]string{r.baseline}, names...) {
-		if n == defaultBaseline && n == r.baseline && !r.given("baseline") {
-			continue // a default that need not be there
-		}
-		if _, err := vls.Lookup(n); err != nil {
+	// Knobs in another order, or a strategy named twice, make no other strategy.
+	var known []string
+	for _, n := range names {
+		s, err := vls.Lookup(n)
+		if err != nil {
 			return nil, usageError{err}
 		}
+		if !slices.Contains(known, s.Name) {
+			known = append(known, s.Name)
+		}
+	}
+	names = known
+	if r.given("baseline") { // its default need not be there
+		s, err := vls.Lookup(r.baseline)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		r.baseline = s.Name
 	}
 	p.Strategies, p.Baseline = names, r.baseline
 	if len(names) == 0 {
@@ -290,6 +301,19 @@ func (l *list) Set(s string) error {
 		}
 	}
 	return nil
+}
+
+// strategyList is a flag of strategies, each with the knobs that follow it:
+// a,knob=value,b.
+type strategyList []string
+
+func (l *strategyList) String() string { return strings.Join(*l, ",") }
+func (l *strategyList) Type() string   { return "a,b" }
+
+func (l *strategyList) Set(s string) error {
+	names, err := vls.SplitNames(s)
+	*l = append(*l, names...)
+	return err
 }
 
 // ints is a flag of whole numbers, 1,2.

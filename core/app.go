@@ -41,6 +41,10 @@ type Hooks struct {
 	LeaveMQ func(t *Thread)
 	// TryMQ is EnterMQ if that needs no waiting. Nil where EnterMQ is nil.
 	TryMQ func(t *Thread) bool
+	// TryFirst: a thread that is about to sleep on a session tries for the
+	// queue, and between two tries looks whether there is still something to
+	// wait for, instead of waiting in EnterMQ.
+	TryFirst bool
 
 	// EnterShared and LeaveShared bracket what needs the pool of shared data,
 	// of which an application has one: Fork, and the close of a session that

@@ -24,12 +24,15 @@
 //	EpollWait                                    (X)  (X)
 //	Poll                                         (X)
 //	Attend                     X
+//	BeginClose                                   (X)
 //	Close                X     X        X   X    (X)       (X)
 //	Worker.Close         X     X        X   X    (X)       (X)
 //	Fork                 X     X        X   X    (X)  X    (X)
-//	Call, Serve                                  (X)
-//	HandOver             X     X        X   X    X
-//	Adopt                      X
+//	Call, Await, Serve                           (X)
+//	HandOver             X     X        X   X    X    X
+//	GiveUp               X     X        X   X    (X)  X
+//	Reserve, Unreserve   X
+//	Adopt                      X                 (X)
 //
 // pool is the session pool of the calling worker: allocation and release.
 // Lookup needs no exclusion, since slots keep their address and handles carry a
@@ -55,7 +58,8 @@
 //
 // A session that is closed while others wait on it stays in memory until the
 // last of them has left. Close marks it, makes its handle stale and wakes them;
-// they leave without touching it any more.
+// they leave without touching it any more. BeginClose marks it and wakes them
+// before that: it is for a strategy that closes what others may be using.
 //
 // # Fork
 //
@@ -83,10 +87,13 @@
 // whoever gives up withdraws it the same way. A worker that goes ends the calls
 // to it.
 //
-// HandOver, in that hook, takes a session out of its worker, and Adopt makes it
-// one of the caller's. In between nobody is told of what happens at the other
-// side; but what happened stands in the fifos, where the new owner looks before
-// it first sleeps.
+// HandOver, in that hook, takes a session out of its worker, or a set with all
+// that are in it, and Adopt makes it one of the caller's. GiveUp does so where
+// nobody has asked: what it took out may lie for as long as one likes, and be
+// adopted by whoever wants it. In between nobody is told of what happens at the
+// other side; but what happened stands in the fifos, where the new owner looks
+// before it first sleeps. What those do to it meanwhile that share it by fork is
+// done to what lies there, too.
 //
 // # What is atomic
 //

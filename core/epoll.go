@@ -108,6 +108,16 @@ func (e *epollSet) remove(s *Session) {
 	s.flags.And(^uint32(fMember | fEpollOut | fFull))
 }
 
+// Set is the set that the session is a member of, or nil. Worker mq: exclusive.
+func (s *Session) Set() *Session { return s.epi.set }
+
+// EachMember calls f for the members of a set. Worker mq: exclusive.
+func (s *Session) EachMember(f func(m *Session)) {
+	for m := s.epoll.members.head; m != nil; m = m.epi.next {
+		f(m)
+	}
+}
+
 // clear takes all members out.
 func (e *epollSet) clear() {
 	for e.members.head != nil {
@@ -188,6 +198,11 @@ func (t *Thread) EpollWait(set *Session, evs []EpollEvent, timeout time.Duration
 	}
 	t.enterMQ()
 	n := t.lookAtSet(set, evs, true)
+	if set.flags.Load()&fMoved != 0 {
+		// Somebody had asked for it, and was answered by the look.
+		t.leaveMQ()
+		return 0, ErrMoved
+	}
 	waits := n == 0 && timeout != 0
 	if waits {
 		// Inside, or a close could come between.
@@ -240,9 +255,9 @@ func (t *Thread) look(w *watch) int {
 // lookAtSet empties the queue and collects what is ready of a set; the first
 // look of a call says so. Worker mq: exclusive.
 func (t *Thread) lookAtSet(set *Session, evs []EpollEvent, first bool) int {
+	t.drain() // in which the set may be handed over
 	set.setAudit.Enter("epoll set", audit.Exclusive)
 	defer set.setAudit.Leave(audit.Exclusive)
-	t.drain()
 	if set.flags.Load()&fClosing != 0 {
 		return 0
 	}

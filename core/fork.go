@@ -37,7 +37,7 @@ func (t *Thread) Fork(made func(parent, child *Session)) (*Worker, error) {
 		t.retire(child)
 		return nil, syscall.ENOMEM
 	}
-	child.sessions.mirror(&w.sessions, func(key uint64, p, c *Session) {
+	child.sessions.Mirror(&w.sessions, func(key uint64, p, c *Session) {
 		c.image(child, p, Handle(key))
 		if made != nil {
 			made(p, c)
@@ -147,13 +147,18 @@ func (s *Session) sendTo(h Handle) {
 func (s *Session) mirrorSet(p *Session, image func(*Session) *Session) {
 	s.epoll = &epollSet{}
 	for m := p.epoll.members.head; m != nil; m = m.epi.next {
-		o := image(m)
-		s.epoll.add(s, o)
-		i, j := &o.epi, &m.epi
-		i.events, i.data, i.off, i.last, i.tail = j.events, j.data, j.off, j.last, j.tail
-		o.flags.Or(m.flags.Load() & (fMember | fEpollOut | fFull | fFailed))
-		s.epoll.heat(o)
+		s.epoll.addAs(s, image(m), &m.epi, m.flags.Load()&memberFlags)
 	}
+}
+
+// addAs makes s a member of set as another session was one: what was reported
+// of that is no news of this.
+func (e *epollSet) addAs(set, s *Session, as *epollItem, flags uint32) {
+	e.add(set, s)
+	i := &s.epi
+	i.events, i.data, i.off, i.last, i.tail = as.events, as.data, as.off, as.last, as.tail
+	s.flags.Or(flags)
+	e.heat(s)
 }
 
 // settleDial waits for the answer to a connect that is under way, which the

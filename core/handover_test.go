@@ -18,19 +18,18 @@ func take(t *Thread, c *Call) {
 		c.Err = syscall.EBUSY
 		return
 	}
-	p, err := t.HandOver(s)
-	c.Out, c.Err = p, err
+	c.Out = t.HandOver(s)
 }
 
 // fetch takes a session of another worker over.
 func fetch(t *Thread, h Handle) (*Session, error) {
-	s, err := t.Create(TCP, false)
+	s, err := t.Reserve()
 	if err != nil {
 		return nil, err
 	}
 	c := Call{Arg: uint64(h)}
 	if err := t.Call(h.Worker(), &c, -1); err != nil {
-		t.Close(s)
+		t.Unreserve(s)
 		return nil, err
 	}
 	t.Adopt(s, c.Out.(*Parcel))
@@ -58,11 +57,12 @@ func TestHandOverUnderLoad(t *testing.T) {
 		var over atomic.Bool
 		for i, th := range ths[1:] {
 			go func() {
-				errs <- echo(th, i == 1, &cur, &moves, &over)
+				err := echo(th, i == 1, &cur, &moves, &over)
 				over.Store(true)
 				for left.Add(-1); left.Load() > 0; time.Sleep(20 * time.Microsecond) {
 					th.Serve() // the other may be asking
 				}
+				errs <- err // the application may close
 			}()
 		}
 		buf := make([]byte, 3000)
@@ -171,13 +171,7 @@ func TestHandOverKeeps(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a.enterMQ()
-			p, err := a.HandOver(s)
-			a.leaveMQ()
-			if err != nil {
-				t.Fatal(err)
-			}
-			b.Adopt(n, p)
+			b.Adopt(n, a.GiveUp(s))
 			if a.w.Lookup(old) != nil || b.w.Lookup(n.handle) != n {
 				t.Fatal("the old handle lives, or the new one does not")
 			}
@@ -230,11 +224,6 @@ func TestHandOverKeeps(t *testing.T) {
 		if err := b.EpollCtl(set, EPOLL_CTL_ADD, l, &EpollEvent{Events: EPOLLIN}); err != nil {
 			t.Fatal(err)
 		}
-		b.enterMQ()
-		if _, err := b.HandOver(set); err != syscall.EBADFD {
-			t.Errorf("hand over of a set with members: %v, want EBADFD", err)
-		}
-		b.leaveMQ()
 
 		x, y = connectedPair(t, a, o, 903)
 		child, err := a.Fork(nil)
@@ -264,13 +253,7 @@ func TestHandOverLeavesNothing(t *testing.T) {
 			x, y := connectedPair(t, a, o, 904)
 			o.Write(y, make([]byte, 5000))
 			n, _ := b.Create(TCP, false)
-			a.enterMQ()
-			p, err := a.HandOver(x)
-			a.leaveMQ()
-			if err != nil {
-				t.Fatal(err)
-			}
-			b.Adopt(n, p)
+			b.Adopt(n, a.GiveUp(x))
 			b.Read(n, make([]byte, 5000))
 			b.Close(n)
 			o.Close(y)
@@ -286,5 +269,208 @@ func TestHandOverLeavesNothing(t *testing.T) {
 				t.Errorf("worker %d has %d sessions", th.w.index, n)
 			}
 		}
+	})
+}
+
+// A set takes its members along: what was reported is no news there, what was
+// not is, and what is not asked for is not. A member that is handed over alone
+// is in no set.
+func TestHandOverSet(t *testing.T) {
+	eachWait(t, 3, Config{}, take, func(t *testing.T, ths []*Thread) {
+		a, b, o := ths[0], ths[1], ths[2]
+		set, _ := a.EpollCreate()
+		set.Owner = "set"
+		var xs, ys []*Session
+		for i := range 3 {
+			x, y := connectedPair(t, a, o, 905)
+			x.Owner = i
+			ev := &EpollEvent{Events: EPOLLIN | EPOLLET, Data: uint64(i)}
+			if i == 2 {
+				ev.Events = EPOLLIN | EPOLLONESHOT
+			}
+			if err := a.EpollCtl(set, EPOLL_CTL_ADD, x, ev); err != nil {
+				t.Fatal(err)
+			}
+			xs, ys = append(xs, x), append(ys, y)
+		}
+		wait := func(th *Thread, set *Session, want ...uint64) {
+			t.Helper()
+			evs := make([]EpollEvent, 8)
+			n, err := th.EpollWait(set, evs, 0)
+			if err != nil || n != len(want) {
+				t.Fatalf("%d events, %v; want %d", n, err, len(want))
+			}
+			for i, ev := range evs[:n] {
+				if ev.Data != want[i] {
+					t.Errorf("event %d is of %d, want %d", i, ev.Data, want[i])
+				}
+			}
+		}
+		o.Write(ys[0], []byte("old"))
+		o.Write(ys[2], []byte("old"))
+		wait(a, set, 0, 2)
+		p := a.GiveUp(set)
+		o.Write(ys[1], []byte("on the way"))
+		if p.Owner != "set" || len(p.Members()) != 3 {
+			t.Fatalf("the parcel of %v has %d members, want the set's 3", p.Owner, len(p.Members()))
+		}
+		if n := a.w.Sessions(); n > 4 { // they may still stand on the list
+			t.Errorf("%d sessions are left", n)
+		}
+		set, _ = b.Reserve()
+		b.Adopt(set, p)
+		for i, mp := range p.Members() {
+			m, _ := b.Reserve()
+			b.Adopt(m, mp)
+			if mp.Owner != i || m.Set() != set {
+				t.Errorf("member %v in set %p, want %d in %p", mp.Owner, m.Set(), i, set)
+			}
+			xs[i] = m
+		}
+		wait(b, set, 1)
+		o.Write(ys[0], []byte("new"))
+		o.Write(ys[2], []byte("new, but it is off"))
+		wait(b, set, 0)
+		wait(b, set)
+		n, _ := o.Reserve()
+		o.Adopt(n, b.GiveUp(xs[1]))
+		if n.Set() != nil {
+			t.Error("a member that was handed over alone is in a set")
+		}
+		o.Write(ys[1], []byte("not reported"))
+		o.Write(ys[0], []byte("reported"))
+		wait(b, set, 0)
+		left := 0
+		set.EachMember(func(*Session) { left++ })
+		if left != 2 {
+			t.Errorf("%d members are left, want 2", left)
+		}
+	})
+}
+
+// What is done by those who share a session while it is on its way is done to
+// it, and it counts as one of them.
+func TestHandOverShared(t *testing.T) {
+	eachWait(t, 2, Config{}, take, func(t *testing.T, ths []*Thread) {
+		a, o := ths[0], ths[1]
+		u, _ := a.Create(TCP, false)
+		l, _ := a.Create(TCP, false)
+		a.Bind(l, local(906))
+		child, err := a.Fork(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, _ := child.NewThread(nil)
+		uc, lc := child.Lookup(u.handle), child.Lookup(l.handle)
+		up, lp := a.GiveUp(u), a.GiveUp(l)
+		if err := c.Listen(lc, 4); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Connect(uc, local(906)); err != nil {
+			t.Fatal(err)
+		}
+		z, _ := o.Create(TCP, false)
+		if err := o.Connect(z, local(906)); err != nil {
+			t.Fatal(err)
+		}
+		// They may even leave: what waited is the heir's.
+		c.Close(uc)
+		c.Close(lc)
+		u, _ = a.Reserve()
+		a.Adopt(u, up)
+		l, _ = a.Reserve()
+		a.Adopt(l, lp)
+		if u.State() != StateReady || l.State() != StateListen {
+			t.Fatalf("they are %v and %v, want READY and LISTEN", u.State(), l.State())
+		}
+		a.Write(u, []byte("after all"))
+		for range 2 {
+			if _, err := a.Accept(l, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a.Close(u)
+		a.Close(l)
+		if w, _ := o.Create(TCP, false); o.Connect(w, local(906)) != syscall.ECONNREFUSED {
+			t.Error("the listener was closed by all, and somebody listens")
+		}
+	})
+}
+
+// What is reserved is not found, not inherited, and gives its place back.
+func TestReserve(t *testing.T) {
+	eachWait(t, 1, Config{}, nil, func(t *testing.T, ths []*Thread) {
+		a := ths[0]
+		for range 3 {
+			s, err := a.Reserve()
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.w.Each(func(s *Session) { t.Errorf("%#x is found", uint64(s.handle)) })
+			child, err := a.Fork(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			child.Each(func(s *Session) { t.Errorf("%#x was inherited", uint64(s.handle)) })
+			c, _ := child.NewThread(nil)
+			child.Close(c)
+			c.Exit()
+			a.Unreserve(s)
+		}
+		x, _ := a.Create(TCP, false)
+		if x.handle.Index() != 0 || a.w.Sessions() != 1 {
+			t.Errorf("a new session has index %d, of %d sessions", x.handle.Index(), a.w.Sessions())
+		}
+	})
+}
+
+// A set that the first look of a wait hands over is not waited for.
+func TestHandOverInFirstLook(t *testing.T) {
+	eachWait(t, 2, Config{}, take, func(t *testing.T, ths []*Thread) {
+		a, b := ths[0], ths[1]
+		for range 20 {
+			set, _ := a.EpollCreate()
+			got := make(chan *Session)
+			go func() {
+				s, err := fetch(b, set.handle)
+				if err != nil {
+					t.Error(err)
+				}
+				got <- s
+			}()
+			for !a.w.mq.Pending() {
+				time.Sleep(10 * time.Microsecond)
+			}
+			if _, err := a.EpollWait(set, make([]EpollEvent, 1), -1); err != ErrMoved {
+				t.Fatalf("the wait ends with %v, want ErrMoved", err)
+			}
+			b.Close(<-got)
+		}
+		a.Create(TCP, false) // takes back what was left
+		if n := a.w.Sessions(); n != 1 {
+			t.Errorf("%d sessions, want 1", n)
+		}
+	})
+}
+
+// Who awaits something is told by a nudge, serves its queue meanwhile, and
+// leaves when its time is over.
+func TestAwait(t *testing.T) {
+	eachWait(t, 2, Config{}, double, func(t *testing.T, ths []*Thread) {
+		a, b := ths[0], ths[1]
+		var word atomic.Uint32
+		left := make(chan struct{})
+		go func() {
+			a.Await(func() bool { return word.Load() != 0 }, -1)
+			close(left)
+		}()
+		c := Call{Kind: 7, Arg: 4}
+		if err := b.Call(a.w.index, &c, -1); err != nil || c.Out != uint64(8) {
+			t.Errorf("%v, %v; want 8", c.Out, err)
+		}
+		word.Store(1)
+		b.Nudge(a.w.index)
+		<-left
+		a.Await(func() bool { return false }, time.Millisecond)
 	})
 }

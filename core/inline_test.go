@@ -24,8 +24,8 @@ func TestDataPathInlines(t *testing.T) {
 	}
 	report := stream.String()
 	for _, want := range []string{
-		"inlining call to (*Session).dequeue",
-		"inlining call to (*Session).enqueue",
+		"inlining call to fifo.(*Fifo).Dequeue",
+		"inlining call to fifo.(*Fifo).Enqueue",
 		"inlining call to fifo.(*Fifo).Status",
 		"inlining call to fifo.(*Fifo).Wanted",
 		"inlining call to fifo.(*Fifo).HasEvent",
@@ -33,6 +33,9 @@ func TestDataPathInlines(t *testing.T) {
 		if !strings.Contains(report, want) {
 			t.Errorf("the compiler does not report %q:\n%s", want, report)
 		}
+	}
+	if !strings.Contains(string(out), "can inline (*Worker).Lookup") {
+		t.Error("the compiler does not report that Lookup can be inlined")
 	}
 	for line := range strings.Lines(report) {
 		// An errno in an error takes no memory: the runtime has the small ones.

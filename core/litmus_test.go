@@ -25,7 +25,7 @@ func TestLitmusPool(t *testing.T) {
 		var got [litmus.Cells]found
 		full := func() *Pool[thing] {
 			p := NewPool[thing](1)
-			for range firstPage {
+			for range pageSlots {
 				p.Alloc()
 			}
 			return p
@@ -33,7 +33,7 @@ func TestLitmusPool(t *testing.T) {
 		for c := range pools {
 			pools[c] = full()
 		}
-		const next = 1<<32 | 1<<indexBits | firstPage // the handle that Alloc gives
+		const next = 1<<32 | 1<<indexBits | pageSlots // the handle that Alloc gives
 		return litmus.Test{
 			Outcomes: []string{"a handle without its value", "nothing", "both"},
 			Threads: []func(int){

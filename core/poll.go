@@ -50,7 +50,7 @@ func (t *Thread) lookAtEach(fds []PollFD) int {
 	n := 0
 	for i := range fds {
 		fd := &fds[i]
-		if s := t.w.Lookup(fd.Handle); s == nil || s.epoll != nil {
+		if s := t.w.Lookup(fd.Handle); s == nil || s.epoll != nil || s.flags.Load()&fClosing != 0 {
 			fd.Revents = POLLNVAL
 		} else {
 			fd.Revents = fd.found(s)

@@ -275,7 +275,7 @@ func TestPoolMirror(t *testing.T) {
 		for h := range ever[from] {
 			ever[to][h] = true
 		}
-		p.mirror(o, func(key uint64, a, b *thing) {
+		p.Mirror(o, func(key uint64, a, b *thing) {
 			if ever[to][key] {
 				t.Fatalf("key %#x was given out before", key)
 			}

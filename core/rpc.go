@@ -83,6 +83,18 @@ func (t *Thread) Call(to uint32, c *Call, timeout time.Duration) error {
 	return c.Err
 }
 
+// Await waits until over, or for timeout unless that is negative, as Call does:
+// what makes it over is followed by a [Thread.Nudge] of the thread's worker.
+func (t *Thread) Await(over func() bool, timeout time.Duration) { t.awaitCall(over, timeout) }
+
+// Nudge makes the threads of a worker that are in Call or Await look again. Any
+// thread; what it does to a worker that is gone is nothing.
+func (t *Thread) Nudge(worker uint32) {
+	if w := t.w.app.workers[worker].Load(); !w.mq.Post(t.producer, fifo.Event{Kind: uint32(EventRPCReply)}) {
+		w.mq.Overrun()
+	}
+}
+
 // awaitCall waits until over, or for timeout.
 func (t *Thread) awaitCall(over func() bool, timeout time.Duration) {
 	w := t.w
@@ -195,10 +207,7 @@ func (t *Thread) answer(slot *callSlot, id uint64) {
 
 func (t *Thread) reply(slot *callSlot, id uint64, from uint32) {
 	slot.word.Store(id | callDone)
-	w := t.w.app.workers[from].Load()
-	if !w.mq.Post(t.producer, fifo.Event{Kind: uint32(EventRPCReply)}) {
-		w.mq.Overrun()
-	}
+	t.Nudge(from)
 }
 
 // failCalls ends what is asked of a worker that is gone.

@@ -170,6 +170,16 @@ func (t *Thread) alloc(p Proto, nonblocking bool) (*Session, error) {
 	w := t.w
 	w.poolAudit.Enter("session pool", audit.Exclusive)
 	defer w.poolAudit.Leave(audit.Exclusive)
+	s, err := t.unpublished(p, nonblocking)
+	if err == nil {
+		w.sessions.Publish(uint64(s.handle))
+	}
+	return s, err
+}
+
+// unpublished makes a session that nobody finds yet.
+func (t *Thread) unpublished(p Proto, nonblocking bool) (*Session, error) {
+	w := t.w
 	w.reap()
 	h, s := w.sessions.Alloc()
 	if s == nil {
@@ -189,7 +199,6 @@ func (t *Thread) alloc(p Proto, nonblocking bool) (*Session, error) {
 		s.dg = newDgram(s)
 	}
 	s.flags.Store(flags)
-	w.sessions.Publish(h)
 	return s, nil
 }
 
@@ -478,6 +487,23 @@ func (t *Thread) Close(s *Session) error {
 	w.poolAudit.Leave(audit.Exclusive)
 	return nil
 }
+
+// BeginClose is for a strategy that closes in two phases: it marks a session as
+// closing, ahead of [Thread.Close], so that threads which wait on it leave, and
+// none waits any more. Its slot stays what it is until EndClose, even when the
+// session was closed in between. Several may close one at once, each with its
+// own pair. Worker mq: entered and left inside.
+func (t *Thread) BeginClose(s *Session) {
+	t.enterMQ()
+	s.refs.Add(1)
+	s.flags.Or(fClosing)
+	t.wake(s)
+	t.leaveMQ()
+}
+
+// EndClose ends BeginClose, once nobody can be looking at the session who found
+// it by its handle.
+func (t *Thread) EndClose(s *Session) { t.w.unref(s) }
 
 // refuse resets a connection that was never accepted.
 func (t *Thread) refuse(c *conn) {

@@ -31,8 +31,9 @@ type shared struct {
 // audience are the sessions that share one, in the order in which they came to
 // it: the first is the owner. It is never changed; a change makes another.
 type audience struct {
-	of  Handle
-	who []Handle
+	of     Handle
+	who    []Handle
+	adrift []*Session // of them, those on their way to another worker
 }
 
 // sharedIndex is the worker index in handles of shared data.
@@ -51,11 +52,23 @@ func (s *Session) others(f func(o *Session)) {
 	if s.sh == nil {
 		return
 	}
-	for _, h := range s.sh.audience.Load().who {
+	a := s.sh.audience.Load()
+	for _, h := range a.who {
 		if o := s.w.app.session(h); o != nil && o != s {
 			f(o)
 		}
 	}
+	for _, o := range a.adrift {
+		f(o)
+	}
+}
+
+// change makes the audience another.
+func (sh *shared) change(f func(a *audience)) {
+	old := sh.audience.Load()
+	a := &audience{of: sh.handle, who: slices.Clone(old.who), adrift: slices.Clone(old.adrift)}
+	f(a)
+	sh.audience.Store(a)
 }
 
 // session is the session with that key, or nil. That it stays what it is is the
@@ -125,11 +138,10 @@ func (s *Session) forget() {
 // join makes s, in which nobody is, one of those that share sh.
 func (s *Session) join(sh *shared) {
 	s.partOf(sh)
-	who := []Handle{s.handle}
-	if a := sh.audience.Load(); a != nil && a.of == sh.handle {
-		who = append(slices.Clip(a.who), s.handle)
+	if a := sh.audience.Load(); a == nil || a.of != sh.handle {
+		sh.audience.Store(&audience{of: sh.handle})
 	}
-	sh.audience.Store(&audience{of: sh.handle, who: who})
+	sh.change(func(a *audience) { a.who = append(a.who, s.handle) })
 }
 
 func (s *Session) partOf(sh *shared) {
@@ -164,10 +176,10 @@ func (t *Thread) unshare(s *Session) (last bool) {
 		return true
 	}
 	sh := s.sh
-	who := slices.Clone(sh.audience.Load().who)
-	who = slices.DeleteFunc(who, func(h Handle) bool { return h == s.handle })
-	sh.audience.Store(&audience{of: sh.handle, who: who})
-	if len(who) > 0 {
+	sh.change(func(a *audience) {
+		a.who = slices.DeleteFunc(a.who, func(h Handle) bool { return h == s.handle })
+	})
+	if len(sh.audience.Load().who) > 0 {
 		return false
 	}
 	t.enterShared()

@@ -16,7 +16,11 @@ import (
 // exclusive. Session control: shared.
 func (t *Thread) Read(s *Session, p []byte) (int, error) {
 	if s.flags.Load()&fRead != 0 && s.rx.Status()&stReset == 0 {
-		if n := s.dequeue(p); n > 0 {
+		// As dequeue, which is too long to be inlined here.
+		s.rxAudit.Enter("session rx", audit.Exclusive)
+		n, _ := s.rx.Dequeue(p)
+		s.rxAudit.Leave(audit.Exclusive)
+		if n > 0 {
 			if s.rx.Wanted() {
 				t.tellSpace(s, n)
 			}
@@ -96,7 +100,10 @@ func (t *Thread) readSlow(s *Session, p []byte, peek bool) (int, error) {
 // Session tx: exclusive. Session control: shared.
 func (t *Thread) Write(s *Session, p []byte) (int, error) {
 	if s.flags.Load()&fWrite != 0 && s.tx.Status() == 0 {
-		n, _ := s.enqueue(p)
+		// As enqueue, which is too long to be inlined here.
+		s.txAudit.Enter("session tx", audit.Exclusive)
+		n, _ := s.tx.Enqueue(p)
+		s.txAudit.Leave(audit.Exclusive)
 		if n > 0 && !s.tx.HasEvent() {
 			t.tellData(s)
 		}

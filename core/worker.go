@@ -74,11 +74,10 @@ func (w *Worker) Index() uint32 { return w.index }
 // Lookup is the session of a handle, nil if it is closed or never was. It
 // needs no exclusion; that the session stays what it is while it is used does.
 func (w *Worker) Lookup(h Handle) *Session {
-	s := w.sessions.find(uint64(h))
-	if s.handle.Load() != uint64(h) {
-		return nil
+	if s := w.sessions.find(uint64(h)); s.handle.Load() == uint64(h) {
+		return &s.v
 	}
-	return &s.v
+	return nil
 }
 
 // Live is the handle of the session at an index, 0 if there is none.
@@ -260,6 +259,9 @@ const (
 	// spinTime is how long an adaptive wait spins: about what a sleep and a
 	// wake-up cost, so that it never costs more than twice the better of both.
 	spinTime = 10 * time.Microsecond
+	// tryAgain is how long who tries for the queue lets the CPU go, after some
+	// tries.
+	tryAgain = 20 * time.Microsecond
 )
 
 // waitKind says what makes a thread that waits for a session go on.
@@ -368,7 +370,11 @@ func (t *Thread) await(s *Session, k waitKind, want int) {
 // sleep waits on the worker's queue, or, where another thread does already, to
 // be told by it.
 func (t *Thread) sleep(s *Session, k waitKind, want int) {
-	t.enterMQ()
+	if !t.w.app.hooks.TryFirst {
+		t.enterMQ()
+	} else if !t.enterUnless(s, k, want) {
+		return
+	}
 	t.join(s)
 	for {
 		t.drain()
@@ -393,6 +399,25 @@ func (t *Thread) sleep(s *Session, k waitKind, want int) {
 	// it. At worst it costs one event that finds nothing new.
 	t.part()
 	t.leaveMQ()
+}
+
+// nobody is a futex that no one wakes.
+var nobody uint32
+
+// enterUnless enters the queue by trying, unless the wait is over before it is
+// got: false.
+func (t *Thread) enterUnless(s *Session, k waitKind, want int) bool {
+	for i := 1; !t.tryMQ(); i++ {
+		if t.ready(s, k, want) {
+			return false
+		}
+		hw.Pause()
+		if i%64 == 0 {
+			// Who has it may not be running.
+			hw.FutexWait(&nobody, 0, tryAgain)
+		}
+	}
+	return true
 }
 
 // join makes the thread one of the worker's waiters. Worker mq: exclusive.

@@ -317,32 +317,57 @@ func roundTrip(b testing.TB, there, back fifo.Fifo, msg int) float64 {
 	})
 }
 
-// BenchmarkPair writes and reads on one thread, beside two copies of the same
-// size.
+// pairs is a write and a read of len(p) bytes through f, n times, and copies is
+// two copies of as many, in nanoseconds each.
+func pairs(f fifo.Fifo, p, q []byte, n int) float64 {
+	t := hw.Cycles()
+	for range n {
+		f.Enqueue(p)
+		f.Dequeue(q)
+	}
+	return hw.CyclesToNanos(hw.Cycles()-t) / float64(n)
+}
+
+func copies(p, q, r []byte, n int) float64 {
+	t := hw.Cycles()
+	for range n {
+		copy(q, p)
+		copy(r, q)
+	}
+	return hw.CyclesToNanos(hw.Cycles()-t) / float64(n)
+}
+
+// BenchmarkPair writes and reads on one thread, as a multiple of two copies of
+// the same size that are measured in the same round: medians, each round with a
+// fresh fifo at another place.
 func BenchmarkPair(b *testing.B) {
-	for _, n := range []int{8, 64, 256, 1024, 4096, 16384} {
-		b.Run(fmt.Sprintf("of=fifo/size=%d", n), func(b *testing.B) {
-			seg, err := fifo.NewMappedSegment(16 << 20)
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer seg.Close()
-			f, err := fifo.New(seg, 64<<10, fifo.Release)
-			if err != nil {
-				b.Fatal(err)
-			}
-			p, q := make([]byte, n), make([]byte, n)
-			for b.Loop() {
-				f.Enqueue(p)
-				f.Dequeue(q)
-			}
-		})
-		b.Run(fmt.Sprintf("of=copies/size=%d", n), func(b *testing.B) {
-			p, q, r := make([]byte, n), make([]byte, n), make([]byte, n)
-			for b.Loop() {
-				copy(q, p)
-				copy(r, q)
-			}
-		})
+	region := mapped(b, 256<<20)
+	for _, n := range []int{8, 64, 256, 1 << 10, 4 << 10, 16 << 10} {
+		for _, ord := range []fifo.Order{fifo.Release, fifo.SeqCst, fifo.Batched(16)} {
+			b.Run(fmt.Sprintf("order=%v/size=%d", ord, n), func(b *testing.B) {
+				var nanos, ratios []float64
+				<-pinned(b, 0, func() {
+					for range 51 {
+						seg := place(b, region, 16<<20)
+						f, err := fifo.New(seg, 64<<10, ord)
+						if err != nil {
+							b.Error(err)
+							return
+						}
+						p, q, r := make([]byte, n), make([]byte, n), make([]byte, n)
+						times := 20_000_000 / (1000 + 50*n) // a fraction of a millisecond
+						pairs(f, p, q, times/10)
+						pair := pairs(f, p, q, times)
+						copies(p, q, r, times/10)
+						nanos = append(nanos, pair)
+						ratios = append(ratios, pair/copies(p, q, r, times))
+					}
+				})
+				for b.Loop() {
+				}
+				b.ReportMetric(median(nanos), "ns/op")
+				b.ReportMetric(median(ratios), "copies")
+			})
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // The chain of chunks. The producer links chunks at its end, the consumer gives
@@ -18,7 +19,7 @@ const (
 	// step to the next chunk; but hotChunk bytes still leave half of a
 	// first-level cache. A round trip of 64 B over two fifos took 1.1 line round
 	// trips where 4 KB were used over and over, and 1.9 where it was 64 KB.
-	manyMessages = 16
+	manyMessages = 32
 	someMessages = 4
 	hotChunk     = 16 << 10
 	maxGrow      = 256 << 10
@@ -52,16 +53,40 @@ func (f *Fifo) streams() bool {
 	if atomic.LoadUint32(&f.h.tail) == f.h.prod.head {
 		return false
 	}
+	if sched.Controlled() {
+		return true // where threads happen to run must not change a schedule
+	}
 	cpu := hw.CurrentCPU()
 	return cpu < 0 || f.h.cpu.Load() != uint32(cpu)
 }
 
-// following is the chunk behind r, or the first; 0: there is none. Either end.
+// following is the chunk behind r, or the first; 0: there is none. Either end:
+// a peer may have written it, so what can be no chunk is none.
 func (f *Fifo) following(r Ref) Ref {
-	if r == 0 {
-		return Ref(f.h.first.Load())
+	n := Ref(f.nextOf(r).Load())
+	if _, ok := f.chunkAt(n); !ok {
+		return 0
 	}
-	return Ref(f.seg.block(r).next.Load())
+	return n
+}
+
+// nextOf is the word that says which chunk is behind r, or the first.
+func (f *Fifo) nextOf(r Ref) *atomic.Uint32 {
+	if r == 0 {
+		return &f.h.first
+	}
+	return &f.seg.block(r).next
+}
+
+// chunkAt is the payload of the chunk at r, of which shared memory tells, and
+// whether there can be one: it lies in the segment and clear of the fifo's own
+// header, which what is written to it would change.
+func (f *Fifo) chunkAt(r Ref) (uint32, bool) {
+	size, ok := f.seg.checked(r)
+	if !ok || size < MinChunk || r < f.ref+1+smallSize/Line && f.ref < r+1+Ref(size/Line) {
+		return 0, false
+	}
+	return size, true
 }
 
 // stepTail makes the chunk that follows the tail's the one to write in: one
@@ -74,9 +99,7 @@ func (f *Fifo) stepTail(message int) bool {
 		return true
 	}
 	pos := f.written()
-	if e.chunk != 0 {
-		e.head = atomic.LoadUint32(&f.h.head)
-	}
+	f.free()
 	again := e.chunk != 0 && e.head == pos // all of it was read
 	stream := e.chunk != 0 && f.streams()
 	class := f.classOf(message, stream)
@@ -100,6 +123,7 @@ func (f *Fifo) stepTail(message int) bool {
 // consumer, at its end, sees that by start.
 func (f *Fifo) rewind(pos uint32) {
 	e := &f.h.prod
+	sched.Point("fifo: all was read, before the chunk begins anew")
 	f.seg.block(e.chunk).start = pos
 	f.enterTail(e.chunk)
 }
@@ -109,12 +133,12 @@ func (f *Fifo) link(last, r Ref, start uint32) {
 	b := f.seg.block(r)
 	b.start = start
 	b.next.Store(0)
+	// Who frees the fifo after this end died in between finds it.
+	f.h.prod.pending = r
 	f.seg.linked(r, f.ref)
-	if last == 0 {
-		f.h.first.Store(uint32(r))
-	} else {
-		f.seg.block(last).next.Store(uint32(r))
-	}
+	f.nextOf(last).Store(uint32(r))
+	sched.Point("fifo: link made, and the chunk still pending")
+	f.h.prod.pending = 0
 }
 
 // enterTail goes on writing at the beginning of r.
@@ -151,7 +175,7 @@ func (f *Fifo) cover(n uint32) bool {
 	if have >= uint64(n) {
 		return true
 	}
-	e.head = atomic.LoadUint32(&f.h.head)
+	f.free()
 	if have == 0 && last != 0 && e.head == f.written() {
 		f.rewind(f.written())
 		have = e.stop - e.at
@@ -173,16 +197,12 @@ func (f *Fifo) cover(n uint32) bool {
 // cut gives back what is linked behind last, where nothing was written yet.
 // The consumer does not step there before there is something to read.
 func (f *Fifo) cut(last Ref) {
-	r := f.following(last)
-	if last == 0 {
-		f.h.first.Store(0)
-	} else {
-		f.seg.block(last).next.Store(0)
-	}
-	for r != 0 {
-		next := f.following(r)
+	for r := f.following(last); r != 0; r = f.following(last) {
+		f.h.prod.pending = r
+		f.nextOf(last).Store(uint32(f.following(r)))
 		f.seg.release(r)
-		r = next
+		sched.Point("fifo: cut off, and the chunk still pending")
+		f.h.prod.pending = 0
 	}
 }
 
@@ -241,9 +261,10 @@ func (f *Fifo) headCursor() cursor {
 func (f *Fifo) next(c *cursor, pos uint32) bool {
 	r := c.chunk
 	if r == 0 || f.seg.block(r).start != pos {
+		sched.Point("fifo: between a chunk's start and its link")
 		r = f.following(r)
 	}
-	size, ok := f.seg.checked(r)
+	size, ok := f.chunkAt(r)
 	if !ok || f.seg.block(r).start != pos {
 		return false
 	}
@@ -272,32 +293,50 @@ func (f *Fifo) stepHead() bool {
 		f.h.cpu.Store(cpu)
 	}
 	// Who frees the fifo after this end died in between finds it.
+	if sched.Enabled {
+		sched.Point("fifo: before leaving a chunk")
+	}
 	hw.StoreRel32((*uint32)(&e.leaving), uint32(old))
+	if sched.Enabled {
+		sched.Point("fifo: leaving a chunk, before the step")
+	}
 	hw.StoreRel32((*uint32)(&e.chunk), uint32(c.chunk))
+	if sched.Enabled {
+		sched.Point("fifo: stepped, before the chunk that was left is released")
+	}
 	if old != 0 {
 		f.seg.release(old)
+	}
+	if sched.Enabled {
+		sched.Point("fifo: chunk released, and still said to be left")
 	}
 	hw.StoreRel32((*uint32)(&e.leaving), 0)
 	return true
 }
 
-// freeChunks gives back all chunks. Neither end is in use.
+// freeChunks gives back all chunks, and the list of out-of-order segments.
+// Neither end is in use.
 func (f *Fifo) freeChunks() {
-	e := &f.h.cons
-	if e.leaving != 0 && f.seg.isLinked(e.leaving, f.ref) {
-		f.seg.release(e.leaving)
-	}
-	r := e.chunk
-	if r == 0 {
+	p, c := &f.h.prod, &f.h.cons
+	r := c.chunk
+	if _, ok := f.chunkAt(r); !ok {
 		r = f.following(0)
 	}
-	for r != 0 {
+	// A chain that a peer has spoilt may lead round.
+	for n := f.seg.Size() / MinChunk; n > 0 && r != 0; n-- {
 		next := f.following(r)
 		f.seg.release(r)
 		r = next
 	}
-	if f.h.prod.ooo != 0 {
-		f.seg.release(f.h.prod.ooo)
+	if _, ok := f.seg.checked(p.ooo); ok {
+		f.seg.release(p.ooo)
+	}
+	// What an end that died had in its hands comes last: it may be in the chain
+	// still, or again.
+	for _, r := range [...]Ref{c.leaving, p.pending} {
+		if _, ok := f.seg.checked(r); ok && f.seg.isLinked(r, f.ref) {
+			f.seg.release(r)
+		}
 	}
 }
 
@@ -313,20 +352,33 @@ func (s *Segment) held(_ int, of, block Ref) bool {
 	if atomic.LoadUint32(&h.magic) != fifoMagic || h.prod.ooo == block {
 		return true
 	}
-	// Where the consumer is first: what it leaves stands in leaving before that
-	// changes, until it is released, which changes the block's state.
-	r := Ref(atomic.LoadUint32((*uint32)(&h.cons.chunk)))
-	if r == 0 {
-		r = Ref(h.first.Load())
-	}
-	for n := 0; r != 0 && n <= s.Size()/MinChunk; n++ {
-		if r == block {
+	// From where the consumer is. A chunk that it has left is somebody else's soon,
+	// and leads elsewhere: what was followed counts if it has not left the first of
+	// them. What it leaves stands in leaving before that changes, until it is
+	// released, which changes the block's state.
+	for n := s.Size() / MinChunk; n >= 0; n-- {
+		first := atomic.LoadUint32((*uint32)(&h.cons.chunk))
+		r := Ref(first)
+		if r == 0 {
+			r = Ref(h.first.Load())
+		}
+		for ; r != 0 && n >= 0; n-- {
+			sched.Point("segment: sweep, along a chain")
+			if r == block {
+				return true
+			}
+			if _, ok := s.checked(r); !ok {
+				break
+			}
+			r = Ref(s.block(r).next.Load())
+		}
+		sched.Point("segment: sweep, between a chain and what is left")
+		if Ref(atomic.LoadUint32((*uint32)(&h.cons.leaving))) == block {
 			return true
 		}
-		if _, ok := s.checked(r); !ok {
-			return true
+		if r == 0 && atomic.LoadUint32((*uint32)(&h.cons.chunk)) == first {
+			return false
 		}
-		r = Ref(s.block(r).next.Load())
 	}
-	return Ref(atomic.LoadUint32((*uint32)(&h.cons.leaving))) == block
+	return true // for all that can be told
 }

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 const (
@@ -81,7 +82,9 @@ type producer struct {
 	ooo    Ref    // block of the out-of-order segments, 0: none
 	nooo   uint32 // how many there are
 	newest uint32 // which of them was written last, plus one
-	_      [8]byte
+	// pending is a block that is being linked or given back.
+	pending Ref
+	_       [4]byte
 }
 
 // consumer is what the consumer keeps for itself, as the producer does.
@@ -134,8 +137,8 @@ func New(s *Segment, size int, ord Order) (Fifo, error) {
 	return f, nil
 }
 
-// Open is another view of the fifo at r, which this process knows to be one:
-// see [OpenFifo] for one that it was told of.
+// Open is another view of the fifo at r, which this process knows to be one. See
+// [OpenProducer] and [OpenConsumer] for one that it was told of.
 func Open(s *Segment, r Ref, ord Order) Fifo {
 	return Fifo{base: s.at(0), h: s.header(r), seg: s, ref: r, ord: ord}
 }
@@ -170,9 +173,13 @@ func (f *Fifo) enqueue(p address, n uint64) (int, error) {
 		return f.enqueueSlow(bytesAt(p, n))
 	}
 	f.copyIn(at, p, n)
-	at += n
+	e = &f.h.prod
+	at = e.at + n
 	e.at = at
 	if f.ord == Release {
+		if sched.Enabled {
+			sched.Point("fifo: between bytes and tail")
+		}
 		hw.StoreRel32(&f.h.tail, uint32(at-e.delta))
 	} else {
 		f.publishTail()
@@ -191,6 +198,9 @@ func (f *Fifo) dequeue(p address, n uint64) (int, error) {
 		// Whoever keeps up comes here every time. A tail that no producer can
 		// have written leads no further than the chunk's end.
 		tail := atomic.LoadUint32(&f.h.tail)
+		if sched.Enabled {
+			sched.Point("fifo: after the look at the tail")
+		}
 		if tail == e.tail || e.end == e.stop || e.pat.left <= 1 {
 			return f.dequeueSlow(bytesAt(p, n))
 		}
@@ -202,9 +212,13 @@ func (f *Fifo) dequeue(p address, n uint64) (int, error) {
 		}
 	}
 	f.copyOut(p, at, n)
-	at += n
+	e = &f.h.cons
+	at = e.at + n
 	e.at = at
 	if f.ord == Release {
+		if sched.Enabled {
+			sched.Point("fifo: between bytes and head")
+		}
 		hw.StoreRel32(&f.h.head, uint32(at-e.delta))
 	} else {
 		f.publishHead()
@@ -220,6 +234,9 @@ func (f *Fifo) read() uint32 { return uint32(f.h.cons.at - f.h.cons.delta) }
 
 // publishTail publishes the tail in the fifo's order. Producer.
 func (f *Fifo) publishTail() {
+	if sched.Enabled {
+		sched.Point("fifo: between bytes and tail")
+	}
 	e := &f.h.prod
 	switch f.ord {
 	case Release:
@@ -237,6 +254,9 @@ func (f *Fifo) publishTail() {
 
 // publishHead publishes the head in the fifo's order. Consumer.
 func (f *Fifo) publishHead() {
+	if sched.Enabled {
+		sched.Point("fifo: between bytes and head")
+	}
 	e := &f.h.cons
 	switch f.ord {
 	case Release:
@@ -256,6 +276,9 @@ func (f *Fifo) publishHead() {
 func (f *Fifo) Flush() {
 	if e := &f.h.prod; e.ahead != 0 {
 		e.ahead = 0
+		if sched.Enabled {
+			sched.Point("fifo: before the tail is flushed")
+		}
 		hw.StoreRel32(&f.h.tail, f.written())
 	}
 }
@@ -265,6 +288,9 @@ func (f *Fifo) Flush() {
 func (f *Fifo) flushHead() {
 	if e := &f.h.cons; e.ahead != 0 {
 		e.ahead = 0
+		if sched.Enabled {
+			sched.Point("fifo: before the head is flushed")
+		}
 		hw.StoreRel32(&f.h.head, f.read())
 	}
 }
@@ -275,6 +301,9 @@ func (f *Fifo) free() uint32 {
 	e := &f.h.prod
 	size := f.h.size.Load()
 	head := atomic.LoadUint32(&f.h.head)
+	if sched.Enabled {
+		sched.Point("fifo: after the look at the head")
+	}
 	used := f.written() - head
 	if used > size {
 		return 0
@@ -337,6 +366,9 @@ func (f *Fifo) look() {
 		e.pat.pause()
 	}
 	tail := atomic.LoadUint32(&f.h.tail)
+	if sched.Enabled {
+		sched.Point("fifo: after the look at the tail")
+	}
 	if tail == e.tail {
 		f.lookedInVain()
 		return
@@ -356,7 +388,7 @@ func (f *Fifo) look() {
 func (h *header) turn(tail uint32) {
 	if h.cons.pat.turn(tail) {
 		h.stream.Store(1)
-	} else if h.cons.pat.phase == resting {
+	} else if h.cons.pat.phase == resting && h.stream.Load() != 0 {
 		h.stream.Store(0)
 	}
 }
@@ -364,13 +396,11 @@ func (h *header) turn(tail uint32) {
 // lookedInVain is a look that found nothing new. Consumer.
 func (f *Fifo) lookedInVain() {
 	e := &f.h.cons
-	if e.pat.paused != 0 {
+	if e.pat.vain++; e.pat.paused != 0 {
 		e.pat.rest(minRest, e.tail)
 		f.h.stream.Store(0)
 	}
-	if e.ahead != 0 && e.tail == f.read() {
-		f.flushHead()
-	}
+	f.flushHead()
 }
 
 // dequeueSlow reads what is there, over chunks.
@@ -419,16 +449,21 @@ func (f *Fifo) SetSize(n int) (int, error) {
 	}
 	f.free()
 	used := f.written() + f.oooEnd() - f.h.prod.head
+	sched.Point("fifo: before the size changes")
 	f.h.size.Store(max(uint32(n), used))
 	f.limit()
 	return f.Size(), nil
 }
 
 // MaxDequeue is the number of bytes that can be read now. Anyone; for others
-// than the consumer it is a moment's truth.
+// than the consumer it is a moment's truth. It counts what is published: a
+// consumer in the middle of a batch has read some of them already.
 func (f *Fifo) MaxDequeue() int {
 	// The head may have moved on before the tail is read; not by more than size.
 	head := atomic.LoadUint32(&f.h.head)
+	if sched.Enabled {
+		sched.Point("fifo: between a look at the head and one at the tail")
+	}
 	return int(min(atomic.LoadUint32(&f.h.tail)-head, f.h.size.Load()))
 }
 
@@ -436,6 +471,9 @@ func (f *Fifo) MaxDequeue() int {
 // chunks. Anyone; for others than the producer it is a moment's truth.
 func (f *Fifo) MaxEnqueue() int {
 	head := atomic.LoadUint32(&f.h.head)
+	if sched.Enabled {
+		sched.Point("fifo: between a look at the head and one at the tail")
+	}
 	used := atomic.LoadUint32(&f.h.tail) - head
 	size := f.h.size.Load()
 	return int(size) - int(min(used, size))

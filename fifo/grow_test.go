@@ -34,6 +34,9 @@ func TestReclaim(t *testing.T) {
 				put(t, &f, pos, msg)
 				take(t, &f, pos, msg)
 				pos += uint64(msg)
+				if pos/uint64(msg)%16 != 0 { // to count the blocks takes its time
+					continue
+				}
 				if pos <= uint64(total/2) {
 					used = taken(s)
 				} else if taken(s) != used {

@@ -58,7 +58,7 @@ func TestFifoLayout(t *testing.T) {
 		t.Errorf("the producer's own takes %d bytes, more than a cache line", n)
 	}
 	// What a message touches comes first, and ends before the second cache line.
-	if n := unsafe.Offsetof(h.cons) + unsafe.Offsetof(h.cons.pat) + unsafe.Offsetof(h.cons.pat.without); n%Line > 64 {
+	if n := unsafe.Offsetof(h.cons) + unsafe.Offsetof(h.cons.pat) + unsafe.Offsetof(h.cons.pat.phase); n%Line > 64 {
 		t.Errorf("what the consumer touches reaches to %d bytes of its line", n%Line)
 	}
 }

@@ -1,6 +1,10 @@
 package fifo
 
-import "errors"
+import (
+	"errors"
+
+	"vlsbench/sched"
+)
 
 // The event flag. It is set in a new fifo: nobody waits. A consumer that is
 // about to sleep unsets it, orders that against its next load with
@@ -8,16 +12,32 @@ import "errors"
 // published sets it and tells the consumer.
 
 // HasEvent reports whether the flag is set. Anyone.
-func (f *Fifo) HasEvent() bool { return f.h.event.Load() != 0 }
+func (f *Fifo) HasEvent() bool {
+	if sched.Enabled {
+		sched.Point("fifo: before the look at the event flag")
+	}
+	return f.h.event.Load() != 0
+}
 
 // SetEvent sets the flag and returns true only to the one who changed it.
 // Anyone.
 func (f *Fifo) SetEvent() bool {
+	if sched.Enabled {
+		sched.Point("fifo: before the event flag is set")
+	}
 	return f.h.event.Load() == 0 && f.h.event.CompareAndSwap(0, 1)
 }
 
 // UnsetEvent clears the flag. Consumer.
-func (f *Fifo) UnsetEvent() { f.h.event.Store(0) }
+func (f *Fifo) UnsetEvent() {
+	if sched.Enabled {
+		sched.Point("fifo: before the event flag is unset")
+	}
+	f.h.event.Store(0)
+	if sched.Enabled {
+		sched.Point("fifo: event flag unset")
+	}
+}
 
 // The dequeue notification, the same the other way round: a producer that is
 // about to sleep for want of space asks for it, fences, and looks again; a
@@ -39,11 +59,15 @@ const (
 )
 
 // WantNotify asks to be told once when n bytes, at least 1 and at most Size,
-// are free. Where somebody asked for less already, that stands. Any thread of
-// the producer's side.
+// are free; what lies outside is taken for the nearest. Where somebody asked for
+// less already, that stands. Any thread of the producer's side.
 func (f *Fifo) WantNotify(n int) {
+	n = min(max(n, 1), MaxSize)
 	for {
 		old := f.h.want.Load()
+		if sched.Enabled {
+			sched.Point("fifo: between want and its swap")
+		}
 		space := old & wantSpace
 		if space != 0 && space <= uint64(n) || f.h.want.CompareAndSwap(old, old&^wantSpace|uint64(n)) {
 			return
@@ -53,24 +77,45 @@ func (f *Fifo) WantNotify(n int) {
 
 // TakeNotify withdraws what WantNotify asked and returns whether it stood.
 // Producer.
-func (f *Fifo) TakeNotify() bool { return f.h.want.And(^uint64(wantSpace))&wantSpace != 0 }
+func (f *Fifo) TakeNotify() bool {
+	if sched.Enabled {
+		sched.Point("fifo: before want is withdrawn")
+	}
+	return f.h.want.And(^uint64(wantSpace))&wantSpace != 0
+}
 
 // Want adds conditions to be told of. Any thread of the producer's side.
-func (f *Fifo) Want(c Condition) { f.h.want.Or(uint64(c &^ wantSpace)) }
+func (f *Fifo) Want(c Condition) {
+	if sched.Enabled {
+		sched.Point("fifo: before a condition is added")
+	}
+	f.h.want.Or(uint64(c &^ wantSpace))
+	if sched.Enabled {
+		sched.Point("fifo: condition added")
+	}
+}
 
 // Unwant withdraws conditions. Any thread of the producer's side.
 func (f *Fifo) Unwant(c Condition) { f.h.want.And(^uint64(c &^ wantSpace)) }
 
 // Wanted reports whether the producer wants to be told of anything. Anyone.
-func (f *Fifo) Wanted() bool { return f.h.want.Load() != 0 }
+func (f *Fifo) Wanted() bool {
+	if sched.Enabled {
+		sched.Point("fifo: before the look at want")
+	}
+	return f.h.want.Load() != 0
+}
 
 // Notify returns whether the producer is to be told, now that the last
 // operation has freed so many bytes. What was asked for once is taken if there
-// is the space, by one caller only. Consumer.
+// is the space, by one caller only. What a batch freed is published first: the
+// producer that is told finds it. Consumer.
 func (f *Fifo) Notify(freed int) bool {
+	f.flushHead()
 	tell := false
 	for {
 		w := f.h.want.Load()
+		sched.Point("fifo: between want and the look at the room")
 		if w == 0 {
 			return false
 		}
@@ -81,9 +126,10 @@ func (f *Fifo) Notify(freed int) bool {
 				w&uint64(Drained) != 0 && there == 0
 		}
 		n := w & wantSpace
-		if n == 0 || uint64(size-there) < n {
+		if n == 0 || size-there < min(int(n), size) { // the size may have shrunk since
 			return tell
 		}
+		sched.Point("fifo: between the room and want's swap")
 		// It fails if somebody asked for less meanwhile, which there is too.
 		if f.h.want.CompareAndSwap(w, w&^wantSpace) {
 			return true
@@ -127,6 +173,7 @@ func (f *Fifo) Subscribe(worker uint8) error {
 		if free < 0 {
 			return ErrSubscribers
 		}
+		sched.Point("fifo: between the subscribers and their swap")
 		if f.h.subs.CompareAndSwap(old, old|uint64(worker+1)<<(8*free)) {
 			return nil
 		}
@@ -148,6 +195,9 @@ func (f *Fifo) Unsubscribe(worker uint8) bool {
 		}
 		if new == old {
 			return false
+		}
+		if sched.Enabled {
+			sched.Point("fifo: between the subscribers and their swap")
 		}
 		if f.h.subs.CompareAndSwap(old, new) {
 			return true

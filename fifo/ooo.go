@@ -1,5 +1,7 @@
 package fifo
 
+import "vlsbench/sched"
+
 // Out-of-order data: bytes beyond the tail that were written before those in
 // front of them. What there is, is a sorted list of segments that neither touch
 // nor overlap, in a block of the segment's memory that the producer owns. As
@@ -17,14 +19,13 @@ func (f *Fifo) EnqueueAt(offset int, p []byte) error {
 		return nil
 	}
 	free := uint64(f.free())
-	if offset < 0 || uint64(offset) > free || uint64(len(p)) > free-uint64(offset) {
+	if uint64(offset) > free || uint64(len(p)) > free-uint64(offset) { // or offset below 0
+		f.Flush()
 		return ErrFull
 	}
-	if !f.cover(uint32(offset + len(p))) {
-		return ErrGrow
-	}
 	start := f.written() + uint32(offset)
-	if !f.note(start, start+uint32(len(p))) {
+	if !f.cover(uint32(offset+len(p))) || !f.note(start, start+uint32(len(p))) {
+		f.Flush()
 		return ErrGrow
 	}
 	c := f.tailCursor()
@@ -143,13 +144,26 @@ func (f *Fifo) roomForSpan() bool {
 		}
 		return false
 	}
-	if e.ooo != 0 {
-		copy(f.seg.spansAt(r), f.spans())
-		f.seg.release(e.ooo)
-	}
-	e.ooo = r
+	copy(f.seg.spansAt(r), f.spans())
+	e.pending = r
 	f.seg.linked(r, f.ref)
+	f.setList(r)
 	return true
+}
+
+// setList makes r the block of the list, which is there already, and gives the
+// one before back. Who frees the fifo after this end died in between finds
+// each of them once.
+func (f *Fifo) setList(r Ref) {
+	e := &f.h.prod
+	old := e.ooo
+	e.ooo = r
+	e.pending = old
+	if old != 0 {
+		f.seg.release(old)
+		sched.Point("fifo: list given back, and still pending")
+	}
+	e.pending = 0
 }
 
 // collect moves the tail over out-of-order data that it has reached, and drops
@@ -173,7 +187,6 @@ func (f *Fifo) collect() {
 	e.nooo -= uint32(i)
 	e.newest = max(e.newest, uint32(i)) - uint32(i)
 	if e.nooo == 0 {
-		f.seg.release(e.ooo)
-		e.ooo = 0
+		f.setList(0)
 	}
 }

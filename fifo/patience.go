@@ -14,11 +14,14 @@ import "vlsbench/hw"
 // much, for a while, until the next trial. A look that finds nothing ends them
 // at once, and a trial that fails makes the next one rarer, down to one in
 // 65536 looks, so that a consumer that answers, or waits for a slow producer,
-// is not held up.
+// is not held up. There is no trial where every look finds something: that is a
+// consumer which does not chase, or the producer's own thread.
 type patience struct {
 	// Looks until the phase ends, of one without pauses and of one with; the
 	// other is 0. Those that find nothing do not count.
 	left, paused uint32
+	// vain is how many looks of a phase found nothing.
+	vain uint32
 
 	phase   patiencePhase
 	since   uint32 // the tail when it began
@@ -37,9 +40,9 @@ const (
 
 const (
 	pauses    = 32  // about a microsecond, or some line round trips
-	trialLen  = 8   // looks in each half of a trial
+	trialLen  = 6   // looks in each half of a trial
 	keepLen   = 256 // looks until pauses are put to trial again
-	minRest   = 64
+	minRest   = 128
 	maxRest   = 64 << 10
 	trialGain = 3              // times the bytes of the same looks without
 	trialMin  = trialLen * 512 // bytes; less is no stream
@@ -72,9 +75,16 @@ func (p *patience) rest(looks, tail uint32) {
 // kept from now on.
 func (p *patience) turn(tail uint32) bool {
 	got := tail - p.since
-	p.since = tail
+	vain := p.vain
+	p.since, p.vain = tail, 0
 	switch p.phase {
-	case resting, keeping:
+	case resting:
+		if vain == 0 {
+			p.left = p.backoff
+			break
+		}
+		p.phase, p.left = looking, trialLen
+	case keeping:
 		p.phase, p.left = looking, trialLen
 	case looking:
 		p.phase, p.paused, p.without = trying, trialLen, got

@@ -25,6 +25,7 @@ func (f *Fifo) Provision(want int, pieces [][]byte) (n, bytes int, err error) {
 	if !f.cover(left) {
 		have, _ := f.covered(left)
 		if left = uint32(min(have, uint64(left))); left == 0 {
+			f.Flush()
 			return 0, 0, ErrGrow
 		}
 	}
@@ -48,7 +49,7 @@ func (f *Fifo) Provision(want int, pieces [][]byte) (n, bytes int, err error) {
 // out-of-order data. ErrFull: so many are not free. ErrGrow: so many were not
 // provisioned. Producer.
 func (f *Fifo) Advance(n int) (int, error) {
-	if n < 0 || uint64(n) > uint64(f.free()) {
+	if uint64(n) > uint64(f.free()) { // or below 0
 		return 0, ErrFull
 	}
 	if have, _ := f.covered(uint32(n)); have < uint64(n) {
@@ -128,12 +129,12 @@ func (f *Fifo) there(want int) int {
 
 // MaxReadChunk is the number of bytes that can be read in one piece. Consumer.
 func (f *Fifo) MaxReadChunk() int {
-	n := f.there(1)
 	c := f.headCursor()
-	if n == 0 || c.at == c.stop && !f.next(&c, f.read()) {
+	if f.there(1) == 0 || c.at == c.stop && !f.next(&c, f.read()) {
 		return 0
 	}
-	return min(n, int(c.stop-c.at))
+	chunk := int(c.stop - c.at)
+	return min(f.there(chunk), chunk)
 }
 
 // Peek reads from offset bytes beyond the head, at most len(p), and frees
@@ -210,10 +211,11 @@ func (f *Fifo) readable(c *cursor, pos *uint32, skip *int, n int) []byte {
 // Drop frees the next n bytes, or what is there if that is less, unread, and
 // returns the count. ErrEmpty: nothing is. Consumer.
 func (f *Fifo) Drop(n int) (int, error) {
-	n = min(n, f.there(n))
-	if n <= 0 {
+	there := f.there(n)
+	if n < 0 || there == 0 && n > 0 {
 		return 0, ErrEmpty
 	}
+	n = min(n, there)
 	e := &f.h.cons
 	var err error
 	done := 0

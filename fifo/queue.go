@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 const (
@@ -308,10 +309,12 @@ func (q *Queue) lane(producer int) (*lane, error) {
 	if r == 0 {
 		return nil, ErrGrow
 	}
+	sched.Point("queue: a lane taken, before it is prepared")
 	q.prepare(r, producer)
 	q.seg.linked(r, q.ref)
 	// n first: a lane beyond n would never be drained.
 	q.raise(uint32(producer) + 1)
+	sched.Point("queue: between the count of lanes and a lane's place")
 	q.h.lanes[producer].Store(uint32(r))
 	return q.known(producer)
 }
@@ -328,7 +331,11 @@ func (q *Queue) prepare(r Ref, producer int) {
 
 func (q *Queue) raise(to uint32) {
 	for {
-		if n := q.h.n.Load(); n >= to || q.h.n.CompareAndSwap(n, to) {
+		n := q.h.n.Load()
+		if sched.Enabled {
+			sched.Point("queue: between the look at the count of lanes and its swap")
+		}
+		if n >= to || q.h.n.CompareAndSwap(n, to) {
 			return
 		}
 	}
@@ -358,14 +365,23 @@ func (q *Queue) Post(producer int, ev Event) bool {
 	}
 	s := l.slot(tail & (q.len - 1))
 	s.arg = ev.Arg
+	if sched.Enabled {
+		sched.Point("queue: post, between slot and word")
+	}
 	word := uint64(tail+1)<<32 | uint64(ev.Kind)
 	if q.seq {
 		atomic.StoreUint64(&s.word, word)
 	} else {
 		hw.StoreRel64(&s.word, word)
 	}
+	if sched.Enabled {
+		sched.Point("queue: post, between word and tail")
+	}
 	// After the event: a lane whose tail is behind can be set right (Resume).
 	l.prod.tail = tail + 1
+	if sched.Enabled {
+		sched.Point("queue: post, between tail and the look who sleeps")
+	}
 	if q.h.asleep.Load()&(onFutex|onEventfd) != 0 {
 		q.Wake()
 	}
@@ -374,7 +390,8 @@ func (q *Queue) Post(producer int, ev Event) bool {
 
 // Resume makes a producer number usable for a thread that takes it over from
 // one that was killed, maybe in the middle of a post. What was published stays
-// and is drained; of a post that was not finished nothing is seen.
+// and is drained, by a consumer that is woken if it sleeps; of a post that was
+// not finished nothing is seen.
 func (q *Queue) Resume(producer int) error {
 	if uint(producer) >= MaxProducers {
 		return fmt.Errorf("%w: %d: want 0 to %d", ErrProducer, producer, MaxProducers-1)
@@ -386,7 +403,11 @@ func (q *Queue) Resume(producer int) error {
 	if q.there(l, l.prod.tail) != nil {
 		l.prod.tail++
 	}
+	sched.Point("queue: resume, before the mark of who waits goes")
 	l.waiting.Store(0)
+	if q.there(l, atomic.LoadUint32(&l.head)) != nil {
+		q.Wake() // whoever posted that was maybe stopped before the look who sleeps
+	}
 	return nil
 }
 
@@ -394,12 +415,18 @@ func (q *Queue) Resume(producer int) error {
 // everything. Any thread.
 func (q *Queue) Overrun() {
 	q.h.overrun.Store(1)
+	if sched.Enabled {
+		sched.Point("queue: between overrun and wake")
+	}
 	q.Wake()
 }
 
 // TakeOverrun reports whether Overrun was called since it was asked last.
 // Consumer.
 func (q *Queue) TakeOverrun() bool {
+	if sched.Enabled {
+		sched.Point("queue: before an overrun is taken")
+	}
 	return q.h.overrun.Load() != 0 && q.h.overrun.Swap(0) != 0
 }
 
@@ -410,6 +437,9 @@ func (q *Queue) Pending() bool {
 		return true
 	}
 	for i := range min(q.h.n.Load(), MaxProducers) {
+		if sched.Enabled {
+			sched.Point("queue: before the look at a lane")
+		}
 		l := q.lanes[i].Load()
 		if l == nil {
 			l, _ = q.known(int(i))
@@ -462,12 +492,18 @@ func (q *Queue) Drain(evs []Event) int {
 			pos++
 		}
 		if pos != head {
+			if sched.Enabled {
+				sched.Point("queue: drain, between events and head")
+			}
 			// Not in a function of its own: where that was called, a round
 			// trip took 60 ns more and a stream twice the time.
 			if q.seq {
 				atomic.StoreUint32(&l.head, pos)
 			} else {
 				hw.StoreRel32(&l.head, pos)
+			}
+			if sched.Enabled {
+				sched.Point("queue: drain, between head and the look who waits")
 			}
 			if l.waiting.Load() != 0 {
 				wakeProducer(l)
@@ -482,4 +518,9 @@ func (q *Queue) Drain(evs []Event) int {
 }
 
 // wakeProducer wakes a producer that waits for room.
-func wakeProducer(l *lane) { hw.FutexClearWake(futex(&l.waiting), onFutex) }
+func wakeProducer(l *lane) {
+	if sched.Enabled {
+		sched.FutexWake("queue: wake a producer", futex(&l.waiting), 1)
+	}
+	hw.FutexClearWake(futex(&l.waiting), onFutex)
+}

@@ -54,6 +54,16 @@ func (m *queueModel) open(t *rapid.T) {
 	}
 }
 
+// resume hands a producer's number on, and wakes the consumer for what is there.
+func (m *queueModel) resume(t *rapid.T, p int) {
+	if err := m.q.Resume(p); err != nil {
+		t.Fatal(err)
+	}
+	if len(m.held[p]) > 0 {
+		m.armed = false
+	}
+}
+
 func (m *queueModel) next() fifo.Event {
 	m.n++
 	return fifo.Event{Kind: uint32(m.n * 0x9e3779b9), Arg: m.n}
@@ -151,9 +161,7 @@ func TestQueueModel(t *testing.T) {
 					m.held[p] = append(m.held[p], ev)
 				}
 				m.armed = m.q.Armed()
-				if err := m.q.Resume(p); err != nil {
-					t.Fatal(err)
-				}
+				m.resume(t, p)
 			},
 			"Drain": func(t *rapid.T) {
 				evs := make([]fifo.Event, rapid.IntRange(0, 3*m.length).Draw(t, "n"))
@@ -215,11 +223,7 @@ func TestQueueModel(t *testing.T) {
 			"Arm":    func(*rapid.T) { m.q.Arm(); m.armed = true },
 			"Disarm": func(*rapid.T) { m.q.Disarm(); m.armed = false },
 			"Wake":   func(*rapid.T) { m.q.Wake(); m.armed = false },
-			"Resume": func(t *rapid.T) {
-				if err := m.q.Resume(m.producer(t)); err != nil {
-					t.Fatal(err)
-				}
-			},
+			"Resume": func(t *rapid.T) { m.resume(t, m.producer(t)) },
 			"OpenQueue": func(t *rapid.T) {
 				q, err := fifo.OpenQueue(m.seg, m.q.Ref(), -1)
 				if err != nil {

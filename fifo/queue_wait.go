@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // WaitMode is how a thread waits.
@@ -120,7 +121,12 @@ func (q *Queue) wait(w *waiter, mode WaitMode, timeout time.Duration, ready func
 			if ready() {
 				return nil
 			}
-			hw.Pause()
+			if !sched.Spin("queue: spin") {
+				hw.Pause()
+			}
+			if mode == Adaptive && sched.Controlled() {
+				break // whose time is no clock's
+			}
 			if i%spinLooks != 0 {
 				continue
 			}
@@ -158,7 +164,13 @@ func (w *waiter) arm() uint32 {
 		*w.arms++
 		armed |= *w.arms << armedBits
 	}
+	if sched.Enabled {
+		sched.Point("queue: before arming")
+	}
 	w.word.Store(armed)
+	if sched.Enabled {
+		sched.Point("queue: armed")
+	}
 	return armed
 }
 
@@ -166,6 +178,9 @@ func (w *waiter) arm() uint32 {
 func (w *waiter) sleep(armed uint32, d time.Duration) error {
 	if w.bits == onEventfd {
 		return sleepOnEventfd(w.fd, d)
+	}
+	if sched.FutexWait("queue: sleep", futex(w.word), armed, d) {
+		return nil
 	}
 	if err := hw.FutexWait(futex(w.word), armed, d); err != nil && err != syscall.ETIMEDOUT {
 		return fmt.Errorf("fifo: futex: %w", err)
@@ -193,9 +208,11 @@ func (q *Queue) Wake() {
 	w := q.h.asleep.Load()
 	switch {
 	case w&onFutex != 0:
+		sched.FutexWake("queue: wake", futex(&q.h.asleep), 1)
 		hw.FutexClearWake(futex(&q.h.asleep), onFutex)
 	case w&onEventfd != 0:
 		ringEventfd(q.fd)
+		sched.Point("queue: eventfd written, before the arming is cleared")
 		q.h.asleep.CompareAndSwap(w, w&^onEventfd)
 	}
 }
@@ -210,12 +227,17 @@ func (q *Queue) Arm() {
 }
 
 // Disarm takes Arm back.
-func (q *Queue) Disarm() { q.h.asleep.Store(0) }
+func (q *Queue) Disarm() {
+	if sched.Enabled {
+		sched.Point("queue: before disarming")
+	}
+	q.h.asleep.Store(0)
+}
 
 // Sleep sleeps until woken, or for timeout if that is not negative. It may
 // return early, without a reason. Consumer, after Arm.
 func (q *Queue) Sleep(timeout time.Duration) {
-	if armed := q.h.asleep.Load(); armed&onFutex != 0 {
+	if armed := q.h.asleep.Load(); armed&onFutex != 0 && !sched.FutexWait("queue: sleep", futex(&q.h.asleep), armed, timeout) {
 		hw.FutexWait(futex(&q.h.asleep), armed, timeout)
 	}
 	q.h.asleep.Store(0)

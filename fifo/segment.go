@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 const (
@@ -280,11 +281,13 @@ func (s *Segment) claimOwner() error {
 		if s.h.owner[k].Load() != 0 || !s.h.owner[k].CompareAndSwap(0, pid) {
 			continue
 		}
+		sched.Point("segment: owner number claimed, before its slice")
 		s.me, s.own = k, s.slice(k)
 		// A slice is nobody's to look at before its bit is set; once it is, what an
 		// earlier owner of the number left in it is there to be taken.
 		if s.h.used.Load()>>k&1 == 0 {
 			*s.own = slice{}
+			sched.Point("segment: slice cleared, before it is used")
 			s.h.used.Or(1 << k)
 		}
 		return nil
@@ -317,6 +320,7 @@ func (s *Segment) Close() error {
 		return nil
 	}
 	s.own = nil
+	sched.Point("segment: before an owner number is free")
 	s.h.owner[s.me].Store(0)
 	if s.close == nil {
 		return nil
@@ -377,6 +381,9 @@ func (s *Segment) oldest(class uint32) Ref {
 			hw.StoreRel32(&h.share, max(h.shareOf(class)/2, 1))
 			younger = 1
 		}
+		if sched.Enabled {
+			sched.Point("segment: before the oldest list changes")
+		}
 		h.turn.CompareAndSwap(t, younger*generations+oldest)
 	}
 	return 0
@@ -389,6 +396,9 @@ func (h *shelf) age(class uint32) {
 	if n >= share {
 		n = 0
 		if t := h.turn.Load(); t/generations%generations < generations-1 {
+			if sched.Enabled {
+				sched.Point("segment: before the youngest list is closed")
+			}
 			h.turn.CompareAndSwap(t, t+generations)
 		} else {
 			hw.StoreRel32(&h.share, share*2)
@@ -476,6 +486,9 @@ func (s *Segment) steal(class uint32, living bool) Ref {
 		if !living && s.h.owner[k].Load() != 0 {
 			continue
 		}
+		if sched.Enabled {
+			sched.Point("segment: before the lists of another owner")
+		}
 		from := s.slice(k)
 		r := s.takeFrom(from, class)
 		if r == 0 {
@@ -514,7 +527,13 @@ func (s *Segment) part(class uint32) Ref {
 				continue
 			}
 			s.carve(r, c)
+			if sched.Enabled {
+				sched.Point("segment: carved, before it is divided")
+			}
 			s.divide(r)
+			if sched.Enabled {
+				sched.Point("segment: divided, before parts are given back")
+			}
 			var got Ref
 			s.pieces(r, c, func(p Ref, pc uint32) {
 				if pc == class && got == 0 {
@@ -556,10 +575,19 @@ func (s *Segment) pop(list *atomic.Uint64, class uint32) Ref {
 		// in this incarnation.
 		st := atomic.LoadUint64(&b.state)
 		next := atomic.LoadUint32(&b.link)
+		if sched.Enabled {
+			sched.Point("segment: pop, between the link and the swap")
+		}
 		if !list.CompareAndSwap(old, (old>>32+1)<<32|uint64(next)) {
 			continue
 		}
+		if sched.Enabled {
+			sched.Point("segment: popped, before the claim")
+		}
 		if s.claim(b, st) {
+			if sched.Enabled {
+				sched.Point("segment: claimed")
+			}
 			return r
 		}
 		drops++
@@ -584,6 +612,7 @@ func (s *Segment) claim(b *block, st uint64) bool {
 			return true
 		}
 		// Who gave it back may only now say that it has done so.
+		sched.Point("segment: claim failed, before another look")
 		now := atomic.LoadUint64(&b.state)
 		if genOf(now) != genOf(st) || kindOf(now) != loose {
 			return false
@@ -598,10 +627,16 @@ func (s *Segment) claim(b *block, st uint64) bool {
 // linked yet can be found by who knows the fifo; one that is in use and passes
 // for a dead owner's would be handed out again.
 func (s *Segment) linked(r, of Ref) {
+	if sched.Enabled {
+		sched.Point("segment: taken, before it is linked")
+	}
 	b := s.block(r)
 	hw.StoreRel32(&b.of, uint32(of))
 	st := atomic.LoadUint64(&b.state)
 	hw.StoreRel64(&b.state, st&^kindMask|uint64(linked))
+	if sched.Enabled {
+		sched.Point("segment: linked, before the link is made")
+	}
 }
 
 // isLinked reports whether r belongs to what lies at of, as its state says.
@@ -618,7 +653,9 @@ func (s *Segment) release(r Ref) {
 		return
 	}
 	b := s.block(r)
+	sched.Point("segment: offered, before the push")
 	push(list, r, b)
+	sched.Point("segment: pushed, before it is settled")
 	s.settle(b, st)
 }
 
@@ -639,6 +676,7 @@ func (s *Segment) offer(r Ref) (*atomic.Uint64, uint64) {
 		return nil, 0
 	}
 	st := stateOf(giving, s.me, genOf(old))
+	sched.Point("segment: before it is offered")
 	hw.StoreRel64(&b.state, st)
 	h := &s.slice(home).class[class]
 	return h.list(h.youngest()), st
@@ -650,6 +688,9 @@ func push(list *atomic.Uint64, first Ref, last *block) {
 	for {
 		old := list.Load()
 		hw.StoreRel32(&last.link, uint32(old))
+		if sched.Enabled {
+			sched.Point("segment: push, between the link and the swap")
+		}
 		if list.CompareAndSwap(old, old&^0xffffffff|uint64(first)) {
 			return
 		}

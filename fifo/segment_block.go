@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // A block's state word is kind, owner and generation. The generation grows when
@@ -110,6 +111,7 @@ func (s *Segment) last() (n uint32, mark Ref) {
 		n++
 	}
 	if n != hint {
+		sched.Point("segment: before the number of runs is helped along")
 		s.h.runs.CompareAndSwap(hint, n)
 	}
 	if n == 0 {
@@ -155,6 +157,7 @@ func (s *Segment) claimRun(class, want uint32) (i uint32, ok bool) {
 			return 0, false
 		}
 		d := run{start: mark, count: min(want, room, maxRun), class: class, owner: s.me}
+		sched.Point("segment: between the look at fresh memory and its claim")
 		if s.runWord(n).CompareAndSwap(0, d.word()) {
 			return n, true
 		}
@@ -170,6 +173,7 @@ func (s *Segment) describe(i uint32) run {
 		return run{}
 	}
 	for k := range d.count {
+		sched.Point("segment: run claimed, before it is described")
 		b := s.block(d.block(k))
 		b.next.Store(0)
 		b.class, b.start = d.class, 0
@@ -181,6 +185,7 @@ func (s *Segment) describe(i uint32) run {
 		}
 		hw.StoreRel64(&b.state, st)
 	}
+	sched.Point("segment: run described, before it is ready")
 	d.ready = true
 	s.runWord(i).Store(d.word())
 	return d
@@ -193,6 +198,7 @@ func (s *Segment) reserve(d run, i uint32) {
 	}
 	push(&s.own.class[d.class].fresh, d.block(i), s.block(d.block(d.count-1)))
 	for ; i < d.count; i++ {
+		sched.Point("segment: run in reserve, before it is settled")
 		s.settle(s.block(d.block(i)), stateOf(giving, s.me, 0))
 	}
 }
@@ -242,6 +248,7 @@ func (s *Segment) walk(f func(r Ref, class uint32, st uint64)) error {
 			return fmt.Errorf("%w: run %d is %#x: want one that begins at line %d and ends by line %d, of a class below %d and an owner below %d",
 				ErrCorrupt, i, s.runWord(i).Load(), at, s.end, nClasses, s.owners)
 		}
+		sched.Point("segment: walk, from run to run")
 		at = d.end()
 		if !d.ready {
 			continue

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"vlsbench/sched"
 )
 
 // Swept is what a sweep found.
@@ -63,6 +65,7 @@ func (s *Segment) sweep(owner int, holds func(owner int, of, chunk Ref) bool) (S
 		return res, fmt.Errorf("%w: by owner %d", ErrSweeping, int(h.sweeper.Load())-1)
 	}
 	defer h.sweeper.CompareAndSwap(s.me+1, 0)
+	sched.Point("segment: sweep, its word claimed")
 	const passes = 10
 	for i := range passes {
 		got, err := s.pass(uint32(owner), holds, &res)
@@ -73,11 +76,12 @@ func (s *Segment) sweep(owner int, holds func(owner int, of, chunk Ref) bool) (S
 		if !got && res.Left == 0 {
 			break
 		}
-		if !got && i < passes-1 {
+		if !got && i < passes-1 && !sched.Spin("segment: sweep, before another pass") {
 			time.Sleep(sweepPause)
 		}
 	}
 	if owner >= 0 {
+		sched.Point("segment: sweep, before the number is free")
 		h.owner[owner].Store(0)
 	}
 	return res, nil
@@ -93,6 +97,7 @@ func (s *Segment) pass(owner uint32, holds func(owner int, of, chunk Ref) bool, 
 	if err != nil {
 		return got, err
 	}
+	sched.Point("segment: sweep, between the notes and the lists")
 	seen := s.look(notes)
 	res.Linked, res.Left = 0, 0
 	for i := range notes {
@@ -121,9 +126,11 @@ func (s *Segment) pass(owner uint32, holds func(owner int, of, chunk Ref) bool, 
 				continue
 			}
 		}
+		sched.Point("segment: sweep, before a block is taken")
 		if !atomic.CompareAndSwapUint64(&b.state, n.st, stateOf(taken, s.me, genOf(n.st)+1)) {
 			continue
 		}
+		sched.Point("segment: sweep, a block taken")
 		s.release(n.r)
 		res.Blocks++
 		res.Bytes += int(classLines(n.class)) * Line
@@ -146,9 +153,11 @@ func (s *Segment) adopt(owner uint32, res *Swept) (got bool) {
 		}
 		old := d.word()
 		d.owner = s.me
+		sched.Point("segment: sweep, before a run is adopted")
 		if !s.runWord(i).CompareAndSwap(old, d.word()) {
 			continue
 		}
+		sched.Point("segment: sweep, a run adopted")
 		d = s.describe(i)
 		s.reserve(d, 1)
 		s.release(d.start)
@@ -197,6 +206,7 @@ again:
 				return false
 			}
 			next := Ref(atomic.LoadUint32(&s.block(r).link))
+			sched.Point("segment: sweep, along a list")
 			if uint32(list.Load()>>32)-uint32(head>>32) > n {
 				continue again
 			}

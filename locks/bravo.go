@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 const bravoLines = 64
@@ -64,13 +65,12 @@ func (l *Bravo) RLock(slot int) {
 // rlockSlow looks again for a while, since writers are short and to be parked is
 // not (30 µs on a locked thread), and then waits on mu.
 func (l *Bravo) rlockSlow(line *bravoLine) {
-	for b := (backoff{}); b.looks < spinLooks; {
-		b.wait()
+	for b := (backoff{what: "bravo: writer inside"}); b.spin(b.longer()); {
 		if l.enter(line) {
 			return
 		}
 	}
-	l.mu.RLock()
+	rlock("bravo: reader waits for a writer", &l.mu)
 	// No writer is inside. One that comes now waits for our RUnlock of mu, and
 	// so sees the line.
 	line.readers.Add(1)
@@ -82,7 +82,9 @@ func (l *Bravo) enter(line *bravoLine) bool {
 	if l.flag.Load() != 0 {
 		return false // not touching the line spares a writer that waits for it
 	}
+	sched.Point("bravo: reader, between the look and the count")
 	line.readers.Add(1)
+	sched.Point("bravo: reader, between the count and the look")
 	if l.flag.Load() == 0 {
 		return true
 	}
@@ -92,6 +94,7 @@ func (l *Bravo) enter(line *bravoLine) bool {
 
 // RUnlock implements [RW].
 func (l *Bravo) RUnlock(slot int) {
+	sched.Point("bravo: before a reader leaves")
 	if l.line(slot).readers.Add(-1) < 0 {
 		panic("locks: RUnlock of a Bravo slot that is not read-locked")
 	}
@@ -113,12 +116,12 @@ func (l *Bravo) TryRLock(slot int) bool {
 
 // Lock implements [Lock].
 func (l *Bravo) Lock() {
-	l.mu.Lock()
+	lock("bravo: another writer inside", &l.mu)
 	l.flag.Store(1)
+	sched.Point("bravo: writer, between the flag and the lines")
 	for i := range l.lines {
-		var b backoff
-		for l.lines[i].readers.Load() != 0 {
-			b.wait()
+		for b := (backoff{what: "bravo: readers inside"}); l.lines[i].readers.Load() != 0; {
+			b.wait(b.longer())
 		}
 	}
 }
@@ -126,6 +129,7 @@ func (l *Bravo) Lock() {
 // Unlock implements [Lock].
 func (l *Bravo) Unlock() {
 	l.flag.Store(0)
+	sched.Point("bravo: writer, between the flag and the end")
 	l.mu.Unlock()
 }
 
@@ -135,6 +139,7 @@ func (l *Bravo) TryLock() bool {
 		return false
 	}
 	l.flag.Store(1)
+	sched.Point("bravo: writer, between the flag and the lines")
 	for i := range l.lines {
 		if l.lines[i].readers.Load() != 0 {
 			l.Unlock()

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // Futex is a mutex that spins for some microseconds and then sleeps in the
@@ -19,13 +20,14 @@ type Futex struct {
 
 // Lock implements [Lock].
 func (l *Futex) Lock() {
+	sched.Point("futex: before the swap")
 	if !atomic.CompareAndSwapUint32(&l.word, 0, 1) {
 		l.lockSlow()
 	}
 }
 
 func (l *Futex) lockSlow() {
-	for b := (backoff{}); b.spin(); {
+	for b := (backoff{what: "futex: taken"}); b.spin(b.longer()); {
 		if l.TryLock() {
 			return
 		}
@@ -33,21 +35,26 @@ func (l *Futex) lockSlow() {
 	// Who takes it from here on says that others may sleep, since that cannot
 	// be known: at worst one wake-up finds nobody.
 	for atomic.SwapUint32(&l.word, 2) != 0 {
-		hw.FutexWait(&l.word, 2, -1)
+		sleep("futex: sleep", &l.word, 2)
 	}
 }
 
 // Unlock implements [Lock].
 func (l *Futex) Unlock() {
+	sched.Point("futex: before the release")
 	switch atomic.SwapUint32(&l.word, 0) {
 	case 0:
 		panic("locks: Unlock of a Futex that is not locked")
 	case 2:
-		hw.FutexWake(&l.word, 1)
+		wake("futex: wake", &l.word)
 	}
 }
 
 // TryLock implements [Lock].
 func (l *Futex) TryLock() bool {
-	return atomic.LoadUint32(&l.word) == 0 && atomic.CompareAndSwapUint32(&l.word, 0, 1)
+	if atomic.LoadUint32(&l.word) != 0 {
+		return false
+	}
+	sched.Point("futex: between the look and the swap")
+	return atomic.CompareAndSwapUint32(&l.word, 0, 1)
 }

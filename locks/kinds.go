@@ -5,38 +5,91 @@ import (
 	"strings"
 )
 
-// Kind is one kind of lock that can be asked for by name.
+// Kind is one kind of lock that can be asked for by name, and what it promises.
 type Kind struct {
 	Name string
 	Doc  string // one line
 	RW   bool   // made by NewRW, not by New
+
+	// Fair: those who wait to hold it alone get it in the order in which they
+	// came, and nobody who comes later goes before them.
+	Fair bool
+
+	// The rest is of readers-writer locks.
+
+	// RecursiveReaders: a reader may lock again what it holds, since a writer
+	// that waits does not stop it. Where that is false a waiting writer stops
+	// readers that come later.
+	RecursiveReaders bool
+	// StarvesWriters: readers that come and go can keep a writer out for ever.
+	StarvesWriters bool
+	// StarvesReaders: writers that come and go can keep a reader out for ever.
+	StarvesReaders bool
 }
 
 var plainKinds = []struct {
-	name, doc string
-	make      func() Lock
+	Kind
+	make func() Lock
 }{
-	{"mutex", "Go's sync.Mutex: spins briefly, then parks the goroutine", func() Lock { return new(Mutex) }},
-	{"ttas", "test-and-test-and-set spin lock with backoff, naps after some µs", func() Lock { return new(TTAS) }},
-	{"futex", "spins for some µs, then sleeps in the kernel", func() Lock { return new(Futex) }},
+	{Kind{
+		Name: "mutex", Doc: "Go's sync.Mutex: spins briefly, then parks the goroutine",
+	}, func() Lock { return new(Mutex) }},
+	{Kind{
+		Name: "tas", Doc: "test-and-set spin lock: every look is a write; naps after some µs",
+	}, func() Lock { return new(TAS) }},
+	{Kind{
+		Name: "ttas", Doc: "test-and-test-and-set spin lock with backoff, naps after some µs",
+	}, func() Lock { return new(TTAS) }},
+	{Kind{
+		Name: "ticket", Doc: "spin lock in the order of coming, all wait on one word; naps after some µs",
+		Fair: true,
+	}, func() Lock { return new(Ticket) }},
+	{Kind{
+		Name: "mcs", Doc: "queue lock, each waits on a line of its own; sleeps after some µs, its turn wakes it",
+		Fair: true,
+	}, func() Lock { return new(MCS) }},
+	{Kind{
+		Name: "clh", Doc: "queue lock, each waits for the one before; sleeps after some µs, its turn wakes it",
+		Fair: true,
+	}, func() Lock { return new(CLH) }},
+	{Kind{
+		Name: "futex", Doc: "spins for some µs, then sleeps in the kernel",
+	}, func() Lock { return new(Futex) }},
 }
 
 var rwKinds = []struct {
-	name, doc string
-	make      func() RW
+	Kind
+	make func() RW
 }{
-	{"rwmutex", "Go's sync.RWMutex: readers share one count", func() RW { return new(RWMutex) }},
-	{"bravo", "readers-writer lock with a line per reader; writers look at all lines", func() RW { return NewBravo() }},
+	{Kind{
+		Name: "rwmutex", Doc: "Go's sync.RWMutex: readers share one count",
+	}, func() RW { return new(RWMutex) }},
+	{Kind{
+		Name: "rwspin", Doc: "counting spin lock as VPP's: readers pass waiting writers, and starve them",
+		RecursiveReaders: true, StarvesWriters: true, StarvesReaders: true,
+	}, func() RW { return new(RWSpin) }},
+	{Kind{
+		Name: "rwpending", Doc: "rwspin whose readers stand back while a writer waits: writers starve them",
+		StarvesReaders: true,
+	}, func() RW { return new(RWPending) }},
+	{Kind{
+		Name: "phasefair", Doc: "spin lock in which phases of readers and single writers take turns",
+		Fair: true,
+	}, func() RW { return new(PhaseFair) }},
+	{Kind{
+		Name: "bravo", Doc: "readers-writer lock with a line per reader; writers look at all lines",
+	}, func() RW { return NewBravo() }},
 }
 
 // Kinds lists what [New] makes and then what [NewRW] makes.
 func Kinds() []Kind {
 	var list []Kind
 	for _, k := range plainKinds {
-		list = append(list, Kind{Name: k.name, Doc: k.doc})
+		list = append(list, k.Kind)
 	}
 	for _, k := range rwKinds {
-		list = append(list, Kind{Name: k.name, Doc: k.doc, RW: true})
+		k.RW = true
+		list = append(list, k.Kind)
 	}
 	return list
 }
@@ -44,7 +97,7 @@ func Kinds() []Kind {
 // New makes an unlocked lock of a kind. The error lists the kinds there are.
 func New(kind string) (Lock, error) {
 	for _, k := range plainKinds {
-		if k.name == kind {
+		if k.Name == kind {
 			return k.make(), nil
 		}
 	}
@@ -55,7 +108,7 @@ func New(kind string) (Lock, error) {
 // kinds there are.
 func NewRW(kind string) (RW, error) {
 	for _, k := range rwKinds {
-		if k.name == kind {
+		if k.Name == kind {
 			return k.make(), nil
 		}
 	}
@@ -63,11 +116,58 @@ func NewRW(kind string) (RW, error) {
 }
 
 func unknownKind(what, kind string, rw bool) error {
+	return fmt.Errorf("unknown %s %q; there are: %s", what, kind, names(Place{RW: rw}))
+}
+
+// Place is where a lock is to stand, and what is asked of it there.
+type Place struct {
+	Name string // as users know it: "table", "session"
+	RW   bool   // it has readers
+	// RecursiveReaders: a reader may come to lock it again while it holds it.
+	RecursiveReaders bool
+	// Writers: a writer must get in, whatever readers do.
+	Writers bool
+}
+
+// Check reports why a kind cannot stand there, and which can.
+func (p Place) Check(kind string) error {
+	for _, k := range Kinds() {
+		if k.Name != kind || k.RW != p.RW {
+			continue
+		}
+		if why := p.refuses(k); why != "" {
+			return fmt.Errorf("%s cannot be a %s: %s; there are: %s", p.Name, kind, why, names(p))
+		}
+		return nil
+	}
+	what := "lock"
+	if p.RW {
+		what = "readers-writer lock"
+	}
+	return fmt.Errorf("%s: unknown %s %q; there are: %s", p.Name, what, kind, names(p))
+}
+
+// refuses is why a kind of the right sort cannot stand there.
+func (p Place) refuses(k Kind) string {
+	switch {
+	case p.RecursiveReaders && !k.RecursiveReaders:
+		return "a reader locks it again while it holds it, and would wait for a writer that waits for the reader"
+	case p.Writers && k.StarvesWriters:
+		return "its readers can keep a writer out for ever"
+	}
+	return ""
+}
+
+// names lists the kinds that can stand at a place.
+func names(p Place) string {
 	var names []string
 	for _, k := range Kinds() {
-		if k.RW == rw {
+		if k.RW == p.RW && p.refuses(k) == "" {
 			names = append(names, k.Name)
 		}
 	}
-	return fmt.Errorf("unknown %s %q; there are: %s", what, kind, strings.Join(names, ", "))
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
 }

@@ -4,10 +4,10 @@ import (
 	"sync"
 
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
-// Lock excludes. It is not recursive, and may be unlocked by another thread
-// than the one that locked it.
+// Lock excludes. The package's comment says what all of them promise.
 type Lock interface {
 	// Lock waits until the lock is the caller's.
 	Lock()
@@ -19,10 +19,10 @@ type Lock interface {
 	TryLock() bool
 }
 
-// RW admits many readers or one writer. A waiting writer is not passed by
-// readers that come after it, which is why a reader must not read-lock again
-// what it holds: a writer in between would wait for the first, and the second
-// for the writer.
+// RW admits many readers or one writer. Which of them goes before which depends
+// on the kind: [Kind] says so. Where it does not say that readers may lock
+// again what they hold, they must not: a writer in between would wait for the
+// first, and the second for the writer.
 type RW interface {
 	Lock
 	// RLock waits until the caller may read. slot is a small number of the
@@ -42,21 +42,58 @@ type RW interface {
 // caller's to see to.
 
 // Mutex is Go's sync.Mutex: it spins for some microseconds, then parks the
-// goroutine. The zero value is unlocked.
+// goroutine. Who comes may be faster than who waits, until one has waited for a
+// millisecond: then it is handed on in the order of coming. Unlock of one that
+// is not locked ends the program. The zero value is unlocked.
 type Mutex struct {
-	sync.Mutex
-	_ [hw.FalseSharing - 8]byte
+	mu sync.Mutex
+	_  [hw.FalseSharing - 8]byte
 }
 
+// Lock implements [Lock].
+func (l *Mutex) Lock() {
+	if sched.Enabled && sched.Controlled() {
+		sched.Wait("mutex: taken", l.mu.TryLock, -1)
+		return
+	}
+	l.mu.Lock()
+}
+
+// Unlock implements [Lock].
+func (l *Mutex) Unlock() { l.mu.Unlock() }
+
+// TryLock implements [Lock].
+func (l *Mutex) TryLock() bool { return l.mu.TryLock() }
+
 // RWMutex is Go's sync.RWMutex: readers count themselves on one line, which
-// they share. The zero value is unlocked.
+// they share, and park the goroutine at once. A writer that waits stops readers
+// that come later, and lets those in when it leaves, before the next writer.
+// Unlock of one that is not locked ends the program. The zero value is unlocked.
 type RWMutex struct {
 	mu sync.RWMutex
 	_  [hw.FalseSharing - 24]byte
 }
 
+// lock and rlock wait in a way that the scheduler sees. To it a writer that waits
+// stops no reader.
+func lock(what string, mu *sync.RWMutex) {
+	if sched.Enabled && sched.Controlled() {
+		sched.Wait(what, mu.TryLock, -1)
+		return
+	}
+	mu.Lock()
+}
+
+func rlock(what string, mu *sync.RWMutex) {
+	if sched.Enabled && sched.Controlled() {
+		sched.Wait(what, mu.TryRLock, -1)
+		return
+	}
+	mu.RLock()
+}
+
 // Lock implements [Lock].
-func (l *RWMutex) Lock() { l.mu.Lock() }
+func (l *RWMutex) Lock() { lock("rwmutex: somebody inside", &l.mu) }
 
 // Unlock implements [Lock].
 func (l *RWMutex) Unlock() { l.mu.Unlock() }
@@ -65,7 +102,7 @@ func (l *RWMutex) Unlock() { l.mu.Unlock() }
 func (l *RWMutex) TryLock() bool { return l.mu.TryLock() }
 
 // RLock implements [RW].
-func (l *RWMutex) RLock(int) { l.mu.RLock() }
+func (l *RWMutex) RLock(int) { rlock("rwmutex: writer inside", &l.mu) }
 
 // RUnlock implements [RW].
 func (l *RWMutex) RUnlock(int) { l.mu.RUnlock() }

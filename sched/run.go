@@ -160,6 +160,8 @@ func (r *Run) fail(format string, args ...any) {
 
 // main is the goroutine of a thread.
 func (t *thread) main(f func()) {
+	// A wild access is a failure of this schedule, not the end of the program.
+	debug.SetPanicOnFault(true)
 	me := goroutine()
 	registered.Store(me, t)
 	live.Add(1)

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // search is Search with options that are right.
@@ -434,6 +436,11 @@ func TestPCTIsFairInTheEnd(t *testing.T) {
 func TestFailuresOfThreads(t *testing.T) {
 	hangs(t)
 	o := Options{Schedules: 30}
+	hole, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_NONE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(hole)
 	idle := func(r *Run) {
 		r.Go("idle", func() {
 			for range 3 {
@@ -447,6 +454,7 @@ func TestFailuresOfThreads(t *testing.T) {
 		body func(*Run)
 	}{
 		{"bad: panic: ouch", func(r *Run) { r.Go("bad", func() { Point("p"); panic("ouch") }) }},
+		{"bad: panic: runtime error: invalid memory address", func(r *Run) { r.Go("bad", func() { Point("p"); hole[0]++ }) }},
 		{"bad: ended by FailNow or Goexit", func(r *Run) { r.Go("bad", func() { Point("p"); runtime.Goexit() }) }},
 		{"bad: wrong: 7", func(r *Run) { r.Go("bad", func() { Point("p"); r.Fatalf("wrong: %d", 7) }) }},
 		{"bad: wrong: 8", func(r *Run) {

@@ -5,6 +5,7 @@ package strategies
 import (
 	_ "vlsbench/strategies/global"
 	_ "vlsbench/strategies/kernel"
+	_ "vlsbench/strategies/locked"
+	_ "vlsbench/strategies/migrate"
 	_ "vlsbench/strategies/null"
-	_ "vlsbench/strategies/perworker"
 )

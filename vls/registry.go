@@ -46,6 +46,11 @@ type Strategy struct {
 	NoFork bool
 	// New makes an application. The error names the option that is wrong.
 	New func(Options) (App, error)
+	// Knobs are the decisions that a user can take otherwise, and Tune is New
+	// with some of them taken: known ones, with values from their lists. Its
+	// error says what cannot work together, and why. Nil where there are none.
+	Knobs []Knob
+	Tune  func(set map[string]string) (func(Options) (App, error), error)
 }
 
 var registry struct {
@@ -54,8 +59,12 @@ var registry struct {
 }
 
 // Register makes a strategy known by its name. It is meant for init functions
-// and panics when the name is malformed or taken, or New is nil.
+// and panics when the name is malformed or taken, or New is nil, or there are
+// knobs and no Tune.
 func Register(s Strategy) {
+	if (len(s.Knobs) > 0) != (s.Tune != nil) {
+		panic(fmt.Sprintf("vls: strategy %q: Knobs and Tune belong together", s.Name))
+	}
 	if s.Name == "" || strings.Trim(s.Name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || s.New == nil {
 		panic(fmt.Sprintf("vls: strategy %q: a name of a-z, 0-9 and '-', and New, are needed", s.Name))
 	}
@@ -82,8 +91,12 @@ func Strategies() []Strategy {
 	return list
 }
 
-// Lookup finds a strategy by name. The error names those that there are.
+// Lookup finds a strategy by name, with the knobs that the name sets, as in
+// "perworker,session=mcs,table=phasefair". The error names what is wrong, and
+// what there is.
 func Lookup(name string) (Strategy, error) {
+	words := strings.Split(name, ",")
+	name = words[0]
 	registry.Lock()
 	s, ok := registry.byName[name]
 	registry.Unlock()
@@ -93,6 +106,9 @@ func Lookup(name string) (Strategy, error) {
 			names = append(names, s.Name)
 		}
 		return Strategy{}, fmt.Errorf("unknown strategy %q; there are: %s", name, strings.Join(names, ", "))
+	}
+	if len(words) > 1 {
+		return s.tuned(words[1:])
 	}
 	return s, nil
 }

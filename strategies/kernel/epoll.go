@@ -97,7 +97,7 @@ func (t *thread) look(s *slot, h vls.Handle, events []unix.EpollEvent, left time
 				_, _ = t.sleep(left)
 			}
 			t.part(s.sock)
-			t.calm()
+			t.disarm()
 		}
 	case left < 0:
 		return unix.EpollWait(s.fd, events, -1)
@@ -200,7 +200,7 @@ func (t *thread) pollSlots(list []core.PollFD, timeout time.Duration) (n int, er
 		for _, s := range t.slots {
 			t.part(s.sock)
 		}
-		t.calm()
+		t.disarm()
 	}
 	return n, err
 }

@@ -131,12 +131,12 @@ type process struct {
 	worker uint32
 	table
 
-	eventfds map[int]struct{} // of its threads; under the table's mu
+	bells map[*bell]struct{} // of its threads; under the table's mu
 }
 
 var _ vls.Mortal = (*process)(nil)
 
-func (p *process) NewThread() vls.Thread { return &thread{p: p, wait: p.a.wait, eventfd: -1} }
+func (p *process) NewThread() vls.Thread { return &thread{p: p, wait: p.a.wait, bell: bell{fd: -1}} }
 
 // Fork makes a process with the same handles. A thread of p that is inside a
 // call goes on with it.
@@ -154,11 +154,12 @@ func (p *process) Fork() (vls.Process, error) {
 func (p *process) Exit() error {
 	p.each(func(h vls.Handle) { _ = p.close(h) })
 	p.mu.Lock()
-	for fd := range p.eventfds {
-		_ = syscall.Close(fd)
-	}
-	p.eventfds = nil
+	bells := p.bells
+	p.bells = nil
 	p.mu.Unlock()
+	for b := range bells {
+		b.close()
+	}
 	p.a.mu.Lock()
 	if p.a.procs[p.worker] == p {
 		p.a.procs[p.worker] = nil

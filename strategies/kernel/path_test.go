@@ -66,26 +66,6 @@ func TestTimeoutsKept(t *testing.T) {
 	})
 }
 
-// More connections than there are ports, by one client to one listener.
-func TestPortsDoNotRunOut(t *testing.T) {
-	if testing.Short() {
-		t.Skip("40,000 connections take seconds")
-	}
-	s := must(vls.Lookup("kernel-tcp"))(t)
-	app := must(s.New(vls.Options{}))(t)
-	defer app.Close()
-	_, th := process(t, app)
-	l := listen(t, th, endpoint)
-	for range 40_000 {
-		x := must(th.Create(vls.TCP, false))(t)
-		check(t, th.Connect(x, endpoint))
-		y, _, err := th.Accept(l, 0)
-		check(t, err)
-		check(t, th.Close(x)) // which is then in TIME_WAIT
-		check(t, th.Close(y))
-	}
-}
-
 // BenchmarkPair prices what the strategy adds to the two system calls of a write
 // and a read of 64 B.
 func BenchmarkPair(b *testing.B) {

@@ -95,7 +95,7 @@ func (s *socket) kick() {
 	defer s.mu.Unlock()
 	for _, t := range s.waiters {
 		t.kicked.Store(true)
-		_, _ = unix.Write(t.eventfd, kickWord[:])
+		_, _ = unix.Write(t.bell.fd, kickWord[:])
 	}
 }
 
@@ -111,20 +111,15 @@ type thread struct {
 	slots  []*slot           // for Poll and Select: of fds, nil if there is none
 	polled []core.PollFD
 
-	eventfd int         // ends a sleep in ppoll; -1 until there was one
-	kicked  atomic.Bool // it was written to
+	bell   bell
+	kicked atomic.Bool // the bell was rung
 }
 
 func (t *thread) Register() error { return nil }
 
 func (t *thread) Exit() error {
-	if t.eventfd >= 0 {
-		t.p.mu.Lock()
-		delete(t.p.eventfds, t.eventfd)
-		t.p.mu.Unlock()
-		_ = unix.Close(t.eventfd)
-		t.eventfd = -1
-	}
+	t.p.keep(&t.bell, false)
+	t.bell.close()
 	return nil
 }
 

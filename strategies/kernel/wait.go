@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"slices"
+	"sync"
 	"time"
 
 	"vlsbench/core"
@@ -52,27 +53,73 @@ func (w *waiter) wait(t *thread, s *slot, h vls.Handle, events int16) {
 		_, _ = t.sleep(-1)
 	}
 	t.part(s.sock)
-	t.calm()
+	t.disarm()
 }
 
-// arm makes the eventfd that ends the thread's sleeps.
+// bell is the eventfd that ends a thread's sleeps. It stays open while the thread
+// may sleep: a process may die meanwhile.
+type bell struct {
+	fd int // set while the bell is armed
+
+	mu     sync.Mutex
+	armed  bool
+	doomed bool // to be closed
+}
+
+// arm readies the thread's bell. False: there is no descriptor to spare.
 func (t *thread) arm() bool {
-	if t.eventfd >= 0 {
-		return true
+	b := &t.bell
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fd < 0 {
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+		if err != nil {
+			return false
+		}
+		b.fd, b.doomed = fd, false
+		t.p.keep(b, true)
 	}
-	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return false
+	b.armed = true
+	return true
+}
+
+// disarm ends what arm began. The thread waits for no socket any more.
+func (t *thread) disarm() {
+	t.calm()
+	b := &t.bell
+	b.mu.Lock()
+	b.armed = false
+	b.tidy()
+	b.mu.Unlock()
+}
+
+// close closes the bell, once it is not armed.
+func (b *bell) close() {
+	b.mu.Lock()
+	b.doomed = true
+	b.tidy()
+	b.mu.Unlock()
+}
+
+func (b *bell) tidy() {
+	if b.doomed && !b.armed && b.fd >= 0 {
+		_ = unix.Close(b.fd)
+		b.fd = -1
 	}
-	p := t.p
+}
+
+// keep notes a thread's bell, which is closed with the process at the latest.
+func (p *process) keep(b *bell, on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.eventfds == nil {
-		p.eventfds = make(map[int]struct{})
+	if !on {
+		delete(p.bells, b)
+		return
 	}
-	p.eventfds[fd] = struct{}{}
-	t.eventfd = fd
-	return true
+	if p.bells == nil {
+		p.bells = make(map[*bell]struct{})
+	}
+	p.bells[b] = struct{}{}
 }
 
 // join makes the thread one that a kick of the socket reaches; part ends that.
@@ -92,12 +139,12 @@ func (t *thread) part(s *socket) {
 	s.mu.Unlock()
 }
 
-// calm takes back a kick. The thread waits for no socket any more.
+// calm takes back a kick.
 func (t *thread) calm() {
 	if t.kicked.Load() {
 		t.kicked.Store(false)
 		var word [8]byte
-		_, _ = unix.Read(t.eventfd, word[:])
+		_, _ = unix.Read(t.bell.fd, word[:])
 	}
 }
 
@@ -110,7 +157,7 @@ func (t *thread) sleep(timeout time.Duration) (int, error) {
 		ts = &v
 	}
 	n := len(t.fds)
-	t.fds = append(t.fds, unix.PollFd{Fd: int32(t.eventfd), Events: unix.POLLIN})
+	t.fds = append(t.fds, unix.PollFd{Fd: int32(t.bell.fd), Events: unix.POLLIN})
 	got, err := unix.Ppoll(t.fds, ts, nil)
 	if got > 0 && t.fds[n].Revents != 0 {
 		got--

@@ -166,27 +166,27 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 }
 
 func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
-	if t.c == nil {
-		if err := t.Register(); err != nil {
-			return 0, err
+	if t.c != nil {
+		if s := t.w.Lookup(core.Handle(h)); s != nil {
+			return t.c.Read(s, p)
 		}
 	}
-	s := t.w.Lookup(core.Handle(h))
-	if s == nil {
-		return 0, syscall.EBADFD
+	s, err := t.session(h)
+	if err != nil {
+		return 0, err
 	}
 	return t.c.Read(s, p)
 }
 
 func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
-	if t.c == nil {
-		if err := t.Register(); err != nil {
-			return 0, err
+	if t.c != nil {
+		if s := t.w.Lookup(core.Handle(h)); s != nil {
+			return t.c.Write(s, p)
 		}
 	}
-	s := t.w.Lookup(core.Handle(h))
-	if s == nil {
-		return 0, syscall.EBADFD
+	s, err := t.session(h)
+	if err != nil {
+		return 0, err
 	}
 	return t.c.Write(s, p)
 }

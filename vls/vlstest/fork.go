@@ -94,6 +94,7 @@ func (e *env) kill(th vls.Thread) {
 	if !ok {
 		e.fatalf("the process is a %T, which has no Kill", p)
 	}
+	e.leave(p)
 	e.ok(m.Kill())
 	e.gone(p)
 }

@@ -67,7 +67,7 @@ func (e *env) process() vls.Process {
 
 // threadOf makes a thread of a process.
 func (e *env) threadOf(p vls.Process) vls.Thread {
-	th := p.NewThread()
+	th := e.tend(p.NewThread())
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.threads = append(e.threads, th)

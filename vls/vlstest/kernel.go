@@ -34,6 +34,8 @@ var differences = []difference{
 	{"close-unread-resets", "the peer reads what came before the reset, then ECONNRESET once, then the end", testLinuxCloseUnread},
 	{"close-then-written-to", "a write to a closed peer is EPIPE, with TCP only the second", testLinuxCloseWritten},
 	{"close-listener-refuses", "the reset of a connection that was not accepted is told once, then writes are EPIPE", testLinuxCloseListener},
+	{"shutdown-wakes-own", "of TCP what was full may have room once more", testLinuxShutdownWakesOwn},
+	{"close-wakes-writer", "of TCP what was full may have room once more", testLinuxCloseWakesWriter},
 	{"reset-wakes-writer", "of AF_UNIX that may be EPIPE, if the wait was not in write itself", testLinuxResetWakesWriter},
 	{"epoll-ctl-errors", "a set may hold a set, and a session may be in several, each of which knows its own alone", testLinuxCtl},
 	{"epoll-level-out", "OUT is true while a good part of the buffer is free", hotAndCold(testLinuxLevelOut)},
@@ -48,6 +50,7 @@ var differences = []difference{
 	{"epoll-reset-by-own-write", "with AF_UNIX a write to a closed peer is EPIPE, and HUP was there before", hotAndCold(testLinuxResetOwn)},
 	{"write-beside-epoll-out", "a blocked writer and a set that waits for OUT are told at once when a good part of the buffer is free", testLinuxWriteBesideOut},
 	{"segment-exhausted", "Linux has no segment to exhaust", nil},
+	{"session-layer-thread", "Linux has its session layer in the kernel", nil},
 	{"attr-switches", "NODELAY is on from the start; AF_UNIX has neither that nor REUSEPORT, which are ENOTSUP", testLinuxSwitches},
 	{"attr-numbers", "MSS is what the connection came to; AF_UNIX has none of them, which are ENOTSUP", testLinuxNumbers},
 	{"attr-fifo-sizes", "a buffer's size is twice what was asked for, within the limits of the system, and can be set at any time", testLinuxFifos},
@@ -430,6 +433,54 @@ func testLinuxCloseListener(e *env) {
 	}
 }
 
+// writeOn writes zeros until that fails, and returns why.
+func (x end) writeOn() error {
+	for {
+		if _, err := x.th.Write(x.h, make([]byte, 10)); err != nil {
+			return err
+		}
+	}
+}
+
+func testLinuxShutdownWakesOwn(e *env) {
+	a := e.thread()
+	b := e.near(a)
+	for range 3 {
+		x, _ := e.pair(a, a)
+		join := e.start(x.on(b).eof)
+		e.pause()
+		e.ok(a.Shutdown(x.h, syscall.SHUT_RD))
+		join()
+
+		x.fill()
+		join = e.start(func() { e.want(syscall.EPIPE, x.on(b).writeOn()) })
+		e.pause()
+		e.ok(a.Shutdown(x.h, syscall.SHUT_WR))
+		join()
+	}
+}
+
+func testLinuxCloseWakesWriter(e *env) {
+	a := e.thread()
+	b := e.near(a)
+	for n := 0; n < 5; {
+		x, y := e.pair(a, a)
+		full := x.fill()
+		join := e.start(func() { n += e.waited(x.on(b).writeOn()) })
+		e.pause()
+		x.close()
+		join()
+		y.receive(0, 0, full, 5000)
+		for k := 1; k > 0; {
+			var err error
+			k, err = a.Read(y.h, make([]byte, 1000))
+			e.ok(err)
+		}
+		y.close()
+	}
+	e.empty(a)
+}
+
 func testLinuxResetWakesWriter(e *env) {
 	a := e.thread()
 	b := e.far(a)
@@ -437,10 +488,7 @@ func testLinuxResetWakesWriter(e *env) {
 		x, y := e.pair(a, b)
 		x.fill()
 		join := e.start(func() {
-			var err error
-			for err == nil {
-				_, err = a.Write(x.h, make([]byte, 10))
-			}
+			err := x.writeOn()
 			if err != syscall.EPIPE || !e.unix() {
 				e.want(syscall.ECONNRESET, err)
 			}

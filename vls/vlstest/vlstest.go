@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -137,6 +138,37 @@ func Run(t *testing.T, s vls.Strategy) {
 			}
 		})
 	}
+	inOrder(t, s)
+}
+
+// RunCases judges a strategy by some cases of the suite in one wait mode, for
+// settings of its knobs that are many. A name that there is not fails.
+func RunCases(t *testing.T, s vls.Strategy, wait vls.Wait, names ...string) {
+	for _, name := range names {
+		i := slices.IndexFunc(cases(), func(c testCase) bool { return c.name == name })
+		if i < 0 {
+			t.Errorf("the suite has no case %s", name)
+			continue
+		}
+		c := cases()[i]
+		layouts := []layout{alone}
+		if c.far {
+			layouts = []layout{processes, threads}
+		}
+		for _, l := range layouts {
+			t.Run(strings.TrimSuffix(name+"/"+string(l), "/"), func(t *testing.T) { c.exec(t, s, wait, l) })
+		}
+	}
+	inOrder(t, s)
+}
+
+// inOrder looks, in audit builds, for a deadlock that did not happen to happen.
+func inOrder(t *testing.T, s vls.Strategy) {
+	if circle := audit.Cycle(s.Name); circle != "" && s.Kind == vls.Built {
+		t.Error(circle)
+	} else if circle != "" {
+		t.Log(circle)
+	}
 }
 
 // exec runs the case once, under the watchdog.
@@ -162,6 +194,7 @@ func (c testCase) exec(t *testing.T, s vls.Strategy, wait vls.Wait, l layout) {
 		t.Fatalf("New: %v", err)
 	}
 	e := &env{t: t, strategy: s, wait: wait, app: app, layout: l}
+	defer e.tender.stop.Store(true)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -185,6 +218,7 @@ type env struct {
 	wait     vls.Wait
 	app      vls.App
 	layout   layout
+	tender   tender
 
 	mu      sync.Mutex
 	over    bool // abandoned: t is not to be touched any more

@@ -1,4 +1,4 @@
-package perworker
+package locked
 
 import (
 	"runtime"
@@ -24,7 +24,7 @@ func TestLitmusRegister(t *testing.T) {
 		_ [hw.FalseSharing - 4]byte
 	}
 	test := func(t *testing.T, register func(second *thread) error, leave func(first *thread, data *uint32) uint32) litmus.Test {
-		a, err := New(vls.Options{Config: core.Config{SegmentSize: 64 << 20, MaxWorkers: litmus.Cells}})
+		a, err := perworker.New(vls.Options{Config: core.Config{SegmentSize: 64 << 20, MaxWorkers: litmus.Cells}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package perworker
+package locked
 
 import (
 	"syscall"
@@ -14,7 +14,7 @@ func (t *thread) Create(p vls.Proto, nonblocking bool) (vls.Handle, error) {
 		return 0, err
 	}
 	defer t.release()
-	t.lockSP(single)
+	t.take(t.p.d.Takes.Create, single)
 	s, err := t.c.Create(p, nonblocking)
 	if err != nil {
 		return 0, err
@@ -27,8 +27,7 @@ func (t *thread) Create(p vls.Proto, nonblocking bool) (vls.Handle, error) {
 func (t *thread) made(s *core.Session, single bool) (vls.Handle, error) {
 	t.unlock()
 	if err := t.enter(s, single); err != nil {
-		t.lockMQ(single)
-		t.lockSP(single)
+		t.take(t.p.d.Takes.Close, single)
 		t.c.Close(s)
 		return 0, err
 	}
@@ -36,7 +35,7 @@ func (t *thread) made(s *core.Session, single bool) (vls.Handle, error) {
 }
 
 func (t *thread) Bind(h vls.Handle, ep vls.Endpoint) error {
-	s, err := t.acquire(h)
+	s, err := t.acquire(h, t.p.d.Takes.Bind)
 	if err != nil {
 		return err
 	}
@@ -46,7 +45,7 @@ func (t *thread) Bind(h vls.Handle, ep vls.Endpoint) error {
 }
 
 func (t *thread) Listen(h vls.Handle, backlog int) error {
-	s, err := t.acquire(h)
+	s, err := t.acquire(h, t.p.d.Takes.Listen)
 	if err != nil {
 		return err
 	}
@@ -56,7 +55,7 @@ func (t *thread) Listen(h vls.Handle, backlog int) error {
 }
 
 func (t *thread) Connect(h vls.Handle, ep vls.Endpoint) error {
-	s, err := t.acquire(h)
+	s, err := t.acquire(h, t.p.d.Takes.Connect)
 	if err != nil {
 		return err
 	}
@@ -66,15 +65,12 @@ func (t *thread) Connect(h vls.Handle, ep vls.Endpoint) error {
 }
 
 func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, error) {
-	l, err := t.acquire(h)
+	l, err := t.acquire(h, t.p.d.Takes.Accept)
 	if err != nil {
 		return 0, vls.Endpoint{}, err
 	}
 	defer t.release()
-	t.lockSP(t.mark != 0)
-	t.want = hS | hSP
 	s, err := t.c.Accept(l, flags)
-	t.want = hS
 	if err != nil {
 		return 0, vls.Endpoint{}, err
 	}
@@ -100,7 +96,7 @@ func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 }
 
 func (t *thread) readLocked(h vls.Handle, p []byte) (int, error) {
-	s, err := t.acquire(h)
+	s, err := t.acquire(h, t.p.d.Takes.Read)
 	if err != nil {
 		return 0, err
 	}
@@ -125,7 +121,7 @@ func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 }
 
 func (t *thread) writeLocked(h vls.Handle, p []byte) (int, error) {
-	s, err := t.acquire(h)
+	s, err := t.acquire(h, t.p.d.Takes.Write)
 	if err != nil {
 		return 0, err
 	}
@@ -135,7 +131,7 @@ func (t *thread) writeLocked(h vls.Handle, p []byte) (int, error) {
 }
 
 func (t *thread) Recvfrom(h vls.Handle, p []byte, flags int) (int, vls.Endpoint, error) {
-	s, err := t.acquire(h)
+	s, err := t.acquire(h, t.p.d.Takes.Read)
 	if err != nil {
 		return 0, vls.Endpoint{}, err
 	}
@@ -145,7 +141,7 @@ func (t *thread) Recvfrom(h vls.Handle, p []byte, flags int) (int, vls.Endpoint,
 }
 
 func (t *thread) Sendto(h vls.Handle, p []byte, flags int, ep vls.Endpoint) (int, error) {
-	s, err := t.acquire(h)
+	s, err := t.acquire(h, t.p.d.Takes.Write)
 	if err != nil {
 		return 0, err
 	}
@@ -158,7 +154,7 @@ func (t *thread) Sendto(h vls.Handle, p []byte, flags int, ep vls.Endpoint) (int
 func (t *thread) WriteMsg(h vls.Handle, p []byte) (int, error) { return t.Write(h, p) }
 
 func (t *thread) Shutdown(h vls.Handle, how int) error {
-	s, err := t.acquire(h)
+	s, err := t.acquire(h, t.p.d.Takes.Shutdown)
 	if err != nil {
 		return err
 	}
@@ -173,28 +169,83 @@ func (t *thread) Close(h vls.Handle) error {
 		return err
 	}
 	defer t.release()
-	if !single {
-		t.p.table.Lock()
-		defer t.p.table.Unlock()
+	if t.p.d.Takes.Close&Pr != 0 && (!single || t.p.d.Always) {
+		return t.closeInTwo(h, single)
 	}
+	return t.closeInOne(h, single)
+}
+
+// closeInOne has P.w from the look-up on.
+func (t *thread) closeInOne(h vls.Handle, single bool) error {
+	table := !single || t.p.d.Always
+	for b := (pause{}); ; b.wait() {
+		if table {
+			t.lockP()
+		}
+		v := t.lookup(h)
+		if v == nil {
+			if table {
+				t.unlockP()
+			}
+			return syscall.EBADFD
+		}
+		if !table && !v.shared || t.lockSUnderP(v) {
+			err := t.close(v, single)
+			if table {
+				t.unlockP()
+			}
+			return err
+		}
+		t.unlockP()
+	}
+}
+
+// closeInTwo looks up under P.r, and marks, so that who waits on the session
+// leaves; P is let go while the session is waited for and closed. The slot is
+// kept until P.w says that all have gone who have looked it up before.
+func (t *thread) closeInTwo(h vls.Handle, single bool) error {
+	t.rlockP()
 	v := t.lookup(h)
 	if v == nil {
+		t.runlockP()
 		return syscall.EBADFD
 	}
-	if !single || v.shared {
-		t.lockS(v)
+	s := t.w.Lookup(core.Handle(h)) // v.s is not to be read without S
+	if s == nil {
+		t.runlockP()
+		return syscall.EBADFD
 	}
-	t.lockMQ(single)
-	t.lockSP(single)
+	t.c.BeginClose(s)
+	t.runlockP()
+	t.lockS(v)
+	err := error(syscall.EBADFD) // another was faster
+	if v.s != nil {
+		err = t.close(v, single)
+	} else {
+		t.dropS()
+	}
+	t.lockP()
+	t.c.EndClose(s)
+	t.unlockP()
+	return err
+}
+
+// close closes the session whose S is held, if it has to be, and lets go of all
+// but P.
+func (t *thread) close(v *session, single bool) error {
+	t.take(t.p.d.Takes.Close, single)
 	s := v.s
 	v.s = nil
-	err = t.c.Close(s)
-	t.unlock()
+	err := t.c.Close(s)
+	t.unlockInner()
+	if t.held&S != 0 {
+		t.dropS()
+	}
 	return err
 }
 
 func (t *thread) Attr(h vls.Handle, a vls.Attr, buf []byte) (int, error) {
-	s, err := t.acquire(h)
+	s, err := t.acquire(h, t.p.d.Takes.Attr)
 	if err != nil {
 		return 0, err
 	}
@@ -209,7 +260,7 @@ func (t *thread) EpollCreate() (vls.Handle, error) {
 		return 0, err
 	}
 	defer t.release()
-	t.lockSP(single)
+	t.take(t.p.d.Takes.EpollCreate, single)
 	s, err := t.c.EpollCreate()
 	if err != nil {
 		return 0, err
@@ -223,9 +274,10 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 		return err
 	}
 	defer t.release()
-	if !single {
-		t.p.table.RLock(t.slot)
-		defer t.p.table.RUnlock(t.slot)
+	table := !single || t.p.d.Always
+	if table {
+		t.rlockP()
+		defer t.runlockP()
 	}
 	set, v := t.lookup(ep), t.lookup(h)
 	if set == nil || v == nil {
@@ -233,22 +285,27 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 	}
 	// Sets come before sessions in the order of locks: what is not a set and a
 	// session is refused before either is locked.
-	if !set.s.IsEpoll() || v.s.IsEpoll() {
+	if !set.set || v.set {
 		return syscall.EINVAL
 	}
-	if !single {
+	if table {
+		t.order.Take(t.p.d.Name, "S(set)")
 		set.lock.Lock()
-		defer set.lock.Unlock()
+		defer func() { set.lock.Unlock(); t.order.Give("S(set)") }()
 	}
-	if !single || v.shared {
+	if table || v.shared {
+		t.order.Take(t.p.d.Name, "S")
 		v.lock.Lock()
-		defer v.lock.Unlock()
+		defer func() { v.lock.Unlock(); t.order.Give("S") }()
+	}
+	if set.s == nil || v.s == nil {
+		return syscall.EBADFD
 	}
 	return t.c.EpollCtl(set.s, op, v.s, ev)
 }
 
 func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Duration) (int, error) {
-	s, err := t.acquire(ep)
+	s, err := t.acquire(ep, t.p.d.Takes.EpollWait)
 	if err != nil {
 		return 0, err
 	}
@@ -266,16 +323,14 @@ func (t *thread) Poll(fds []vls.PollFD, timeout time.Duration) (int, error) {
 }
 
 func (t *thread) poll(fds []core.PollFD, timeout time.Duration) (int, error) {
-	if _, err := t.begin(); err != nil {
+	if t.w.Forked() {
+		t.attend(fds)
+	}
+	single, err := t.begin()
+	if err != nil {
 		return 0, err
 	}
-	if t.w.Forked() {
-		setMark(&t.mark, 0)
-		t.attend(fds)
-		if _, err := t.begin(); err != nil {
-			return 0, err
-		}
-	}
+	t.take(t.p.d.Takes.Poll, single)
 	n, err := t.c.Poll(fds, timeout)
 	t.release()
 	return n, err
@@ -284,7 +339,7 @@ func (t *thread) poll(fds []core.PollFD, timeout time.Duration) (int, error) {
 // attend makes inherited listeners that are to be polled serve.
 func (t *thread) attend(fds []core.PollFD) {
 	for i := range fds {
-		if s, err := t.acquire(vls.Handle(fds[i].Handle)); err == nil {
+		if s, err := t.acquire(vls.Handle(fds[i].Handle), t.p.d.Takes.Bind); err == nil {
 			if s.Passive() {
 				t.c.Attend(s)
 			}
@@ -294,7 +349,7 @@ func (t *thread) attend(fds []core.PollFD) {
 }
 
 func (t *thread) SessionHandle(h vls.Handle) (vls.SessionHandle, error) {
-	s, err := t.acquire(h)
+	s, err := t.acquire(h, t.p.d.Takes.Lookup)
 	if err != nil {
 		return 0, err
 	}
@@ -313,9 +368,9 @@ func (t *thread) HandleOf(index uint32) (vls.Handle, error) {
 		return 0, err
 	}
 	defer t.release()
-	if !single {
-		t.p.table.RLock(t.slot)
-		defer t.p.table.RUnlock(t.slot)
+	if !single || t.p.d.Always {
+		t.rlockP()
+		defer t.runlockP()
 	}
 	h := vls.Handle(t.w.Live(index))
 	if t.lookup(h) == nil {

@@ -1,6 +1,6 @@
 //go:build amd64 && !race
 
-package perworker
+package locked
 
 // setMark stores to a thread's own mark. It is a plain store, which another
 // thread reads with an atomic load: on amd64 stores become visible in order, so

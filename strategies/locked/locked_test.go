@@ -1,24 +1,94 @@
-package perworker_test
+package locked_test
 
 import (
 	"encoding/binary"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"vlsbench/core"
-	_ "vlsbench/strategies/perworker"
+	_ "vlsbench/strategies/locked"
 	"vlsbench/vls"
 	"vlsbench/vls/vlstest"
 )
 
+// presets are the built designs of the family.
+var presets = []string{"perworker", "shared", "spoolrw"}
+
 func TestConformance(t *testing.T) {
-	s, err := vls.Lookup("perworker")
+	for _, name := range presets {
+		t.Run(name, func(t *testing.T) { vlstest.Run(t, lookup(t, name)) })
+	}
+}
+
+func lookup(t *testing.T, name string) vls.Strategy {
+	t.Helper()
+	s, err := vls.Lookup(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	vlstest.Run(t, s)
+	return s
+}
+
+// With every value of every knob a preset is as good: the cases where threads and
+// processes meet, one wait mode.
+func TestKnobs(t *testing.T) {
+	settings := []string{
+		"shared,close=two-phase,io=pool,pool=phasefair,enter=try",
+		"shared,where=process,session=futex",
+		"spoolrw,when=always,close=one-phase",
+		"spoolrw,table=rwspin,retake=yes",
+		"perworker,where=app,when=always",
+		"perworker,table=rwspin,retake=yes",
+		"perworker,table=rwspin,retake=yes,when=always,close=two-phase",
+		"perworker,io=pool",
+	}
+	for _, k := range lookup(t, "spoolrw").Knobs {
+		for _, v := range k.Values {
+			if name := "spoolrw," + k.Name + "=" + v; v != k.Default && refused[name] == "" && k.Name != "hold" {
+				settings = append(settings, name)
+			}
+		}
+	}
+	for _, name := range settings {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			vlstest.RunCases(t, lookup(t, name), vls.Adaptive,
+				"threads-streams", "threads-storm", "threads-share-session", "stale-handle-among-threads",
+				"thread-registers-while-first-works", "close-wakes-reader", "close-wakes-epoll-wait",
+				"epoll-wait-two-threads", "accept-many-acceptors", "poll-close-wakes",
+				"fork-among-threads", "fork-storm", "fork-child-dies", "session-layer-thread")
+		})
+	}
+}
+
+// A wait that keeps S: who closes wakes it, and all that does not need the
+// session goes on.
+func TestHoldSession(t *testing.T) {
+	vlstest.RunCases(t, lookup(t, "spoolrw,hold=session"), vls.Park,
+		"close-wakes-reader", "close-wakes-writer", "close-wakes-acceptor", "close-wakes-epoll-wait",
+		"processes-streams", "threads-storm", "read-waits", "pool-grows-while-thread-reads")
+}
+
+// refused are settings that cannot work, and what the error has to say.
+var refused = map[string]string{
+	"spoolrw,where=app":                  "when=always",
+	"spoolrw,retake=yes":                 "there are: rwspin",
+	"spoolrw,table=rwspin":               "keep a writer out",
+	"spoolrw,pool=rwspin":                "rwpending, phasefair",
+	"perworker,hold=session":             "close=two-phase",
+	"perworker,retake=yes,table=rwmutex": "rwspin",
+	"shared,when=several":                "where=process",
+}
+
+func TestRefused(t *testing.T) {
+	for name, want := range refused {
+		if _, err := vls.Lookup(name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v: no %q in it", name, err, want)
+		}
+	}
 }
 
 // A process with one thread takes no lock, whatever it does; with a second

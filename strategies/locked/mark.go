@@ -1,6 +1,6 @@
 //go:build !amd64 || race
 
-package perworker
+package locked
 
 import "sync/atomic"
 

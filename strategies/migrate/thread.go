@@ -1,0 +1,316 @@
+package migrate
+
+import (
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"vlsbench/core"
+	"vlsbench/hw"
+	"vlsbench/vls"
+)
+
+// thread is a calling context.
+type thread struct {
+	vls.Unimplemented
+
+	core  core.Thread
+	table *core.Pool[session]
+	// here is the worker if the data path may look for its sessions by itself:
+	// nil before the thread registers, and where locks are counted.
+	here *worker
+	v    *session // whose S is held
+	l    *slock   // that S
+	kind kind
+	owes bool // there are debts or losses
+
+	mark uint32 // 1 while in the queue or pool of its worker; others look at it
+	// deep is how often it is inside these; lock says that it holds the
+	// process's lock there, in place of the mark.
+	deep  int
+	lock  bool
+	again bool // to be entered again after a wait: the operation allocates
+
+	w    *worker
+	c    *core.Thread // &core, nil until registered
+	p    *process
+	slot int // reader number for P and H
+
+	waitsFor *session   // in a wait of the core
+	polled   []*session // in a poll
+	losses   []*waiter  // what it lost while it waited
+	debts    []*session // its own that others have lost
+	pinned   *session   // not to be given away
+	frozen   bool       // it is a fork's, which has stopped everybody
+
+	call core.Call
+	fds  []core.PollFD // memory for Poll
+	hs   []vls.Handle
+	_    [hw.FalseSharing]byte
+}
+
+// MultiThreadWorkers is true: that is what the strategy is about.
+func (*thread) MultiThreadWorkers() bool { return true }
+
+// Register gives the thread a worker of its own, the first one the process's.
+func (t *thread) Register() error {
+	if t.c != nil {
+		return nil
+	}
+	p := t.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	slot := 0
+	for slot < len(p.slots) && p.slots[slot] {
+		slot++
+	}
+	if slot == len(p.slots) {
+		return syscall.ENOMEM
+	}
+	var w *worker
+	for _, k := range p.workers {
+		if !k.used {
+			w = k
+			break
+		}
+	}
+	if w == nil {
+		n, err := p.a.core.NewWorker()
+		if err != nil {
+			return err
+		}
+		if w, err = p.worker(n); err != nil {
+			return err
+		}
+	}
+	if err := w.core.InitThread(&t.core, t); err != nil {
+		return err // the worker is for the next who comes
+	}
+	w.ask.Lock()
+	w.idle = false
+	w.ask.Unlock()
+	w.used, p.slots[slot] = true, true
+	t.c, t.w, t.slot = &t.core, w, slot
+	t.core.Bare = !p.forked.Load()
+	if p.a.counters == nil {
+		t.here = w
+	}
+	p.threads = append(p.threads, t)
+	return nil
+}
+
+// Exit unregisters the thread, and leaves its sessions to whoever wants them.
+func (t *thread) Exit() error {
+	if t.c == nil {
+		return nil
+	}
+	// Who asks is answered first, and nobody does later.
+	for i := 1; !t.w.ask.TryLock(); i++ {
+		t.c.Serve()
+		pause(i)
+	}
+	t.w.idle = true
+	t.w.ask.Unlock()
+	p := t.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lock.RLock(t.slot)
+	t.leaveAll()
+	p.lock.RUnlock(t.slot)
+	for i, o := range p.threads {
+		if o == t {
+			p.threads = append(p.threads[:i], p.threads[i+1:]...)
+			break
+		}
+	}
+	p.slots[t.slot] = false
+	t.w.used = false
+	if t.w != p.main {
+		p.retire(t.w, t.c)
+	}
+	t.c.Exit()
+	t.c, t.here, t.w = nil, nil, nil
+	return nil
+}
+
+// retire gives a worker that has nothing back. Under mu.
+func (p *process) retire(w *worker, c *core.Thread) {
+	w.core.Close(c)
+	for i, o := range p.workers {
+		if o == w {
+			p.workers = append(p.workers[:i], p.workers[i+1:]...)
+			break
+		}
+	}
+}
+
+// pause is the i-th look of a thread that waits for what comes soon.
+func pause(i int) {
+	if i < 64 {
+		for range min(i, 16) {
+			hw.Pause()
+		}
+		return
+	}
+	hw.FutexWait(&nobody, 0, 50*time.Microsecond)
+}
+
+// nobody is a futex that no one wakes.
+var nobody uint32
+
+// begin starts an operation: it registers the thread, and answers who asks.
+func (t *thread) begin() error {
+	if t.c == nil {
+		if err := t.Register(); err != nil {
+			return err
+		}
+	}
+	t.c.Serve()
+	t.forsake()
+	return nil
+}
+
+// in enters the queue and the pool of the thread's worker. It is the last that is
+// taken: nothing is waited for inside.
+func (t *thread) in() {
+	if t.deep++; t.deep > 1 || t.frozen {
+		return
+	}
+	hw.StoreRel32(&t.mark, 1)
+	if t.p.mode.Load() != halted {
+		return
+	}
+	hw.StoreRel32(&t.mark, 0)
+	t.p.halt.Lock()
+	t.lock = true
+}
+
+func (t *thread) tryIn() bool {
+	t.in()
+	return true
+}
+
+func (t *thread) out() {
+	if t.deep--; t.deep > 0 || t.frozen {
+		return
+	}
+	if t.lock {
+		t.lock = false
+		t.p.halt.Unlock()
+		return
+	}
+	hw.StoreRel32(&t.mark, 0)
+}
+
+// stop keeps all threads of the process out of their queues and pools, but for
+// those who hold halt. Under mu.
+func (p *process) stop() {
+	p.mode.Store(halted)
+	// Either they see that before they go on, or their marks are seen here.
+	hw.HeavyFence()
+	for _, t := range p.threads {
+		for i := 1; atomic.LoadUint32(&t.mark) != 0; i++ {
+			hw.Pause()
+			if i%64 == 0 {
+				runtime.Gosched()
+			}
+		}
+	}
+}
+
+// own starts an operation of the data path on a session that is at the thread's
+// own worker: S is held. nil: it is elsewhere, or something else has to be done.
+func (t *thread) own(h vls.Handle, k kind) *session {
+	v, here := t.table.Get(uint64(h)), t.here
+	// What is at the caller's worker stays: nobody else can close it.
+	if v == nil || here == nil || v.at.Load() != here || here.asked.Load() != 0 {
+		return nil
+	}
+	l := v.lock.Load()
+	if !l.TryLock() {
+		return nil
+	}
+	t.v, t.l, t.kind = v, l, k
+	return v
+}
+
+// lockS takes S of a session that is the thread's own.
+func (t *thread) lockS(v *session) {
+	l := v.lock.Load()
+	l.lock()
+	t.v, t.l = v, l
+}
+
+func (t *thread) unlockS() {
+	if t.v != nil {
+		t.v = nil
+		t.l.unlock()
+	}
+}
+
+// leave ends an operation of the data path.
+func (t *thread) leave() {
+	if t.v != nil {
+		t.v = nil
+		t.l.Unlock()
+	}
+	if t.owes {
+		t.end()
+	}
+}
+
+// end ends an operation, with whatever it holds by then, and leaves what others
+// have lost to them. What it lost itself it still may want.
+func (t *thread) end() {
+	t.unlockS()
+	if t.deep > 0 {
+		t.out()
+	}
+	t.settle(false)
+}
+
+// sleep is the hook before a wait: nothing is held from here on, and others have
+// what they lost, unless they would only wait for the same.
+func (t *thread) sleep(s *core.Session) {
+	t.unlockS()
+	if t.deep > 0 {
+		t.out()
+		t.again = true
+	}
+	if s != nil {
+		t.waitsFor = s.Owner.(*session)
+	}
+	if t.core.Bare && t.p.forked.Load() {
+		t.core.Bare = false // it may hold S of others, with which one does not spin
+	}
+	if s != nil || t.polled != nil {
+		t.settle(true)
+	}
+	t.p.reap()
+}
+
+// woke is the hook after a wait: what the operation needs is taken again, if the
+// session is still the thread's.
+func (t *thread) woke(s *core.Session) bool {
+	v := t.waitsFor
+	t.waitsFor = nil
+	again := t.again
+	t.again = false
+	if s == nil {
+		return true
+	}
+	if s.IsEpoll() {
+		return v.at.Load() == t.w
+	}
+	t.lockS(v)
+	// Only then are its fields the thread's to look at.
+	if v.at.Load() != t.w || v.s != s {
+		t.unlockS()
+		return false
+	}
+	if again {
+		t.in()
+	}
+	return true
+}

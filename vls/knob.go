@@ -1,0 +1,82 @@
+package vls
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Knob is a decision of a strategy that a user can take otherwise, by writing
+// "strategy,knob=value". It holds for all applications made of that name.
+type Knob struct {
+	Name    string // a-z and '-'
+	Doc     string // one line
+	Default string
+	Values  []string
+}
+
+// tuned is s with the knobs that a user set, as "knob=value". The name of what
+// comes out has them in the order in which s lists them, so that equal
+// strategies have equal names. The error names what is wrong, and what would be
+// right.
+func (s Strategy) tuned(settings []string) (Strategy, error) {
+	set := make(map[string]string)
+	for _, kv := range settings {
+		name, value, ok := strings.Cut(kv, "=")
+		i := slices.IndexFunc(s.Knobs, func(k Knob) bool { return k.Name == name })
+		switch {
+		case !ok:
+			return s, fmt.Errorf("strategy %s: %q is no setting: want knob=value, with a knob of: %s", s.Name, kv, s.knobNames())
+		case i < 0:
+			return s, fmt.Errorf("strategy %s: unknown knob %q; there are: %s", s.Name, name, s.knobNames())
+		case set[name] != "":
+			return s, fmt.Errorf("strategy %s: knob %s is given twice, as %s and as %s", s.Name, name, set[name], value)
+		case !slices.Contains(s.Knobs[i].Values, value):
+			return s, fmt.Errorf("strategy %s: %s=%s: want one of: %s", s.Name, name, value, strings.Join(s.Knobs[i].Values, ", "))
+		}
+		set[name] = value
+	}
+	made, err := s.Tune(set)
+	if err != nil {
+		return s, fmt.Errorf("strategy %s: %w", s.Name, err)
+	}
+	s.New = made
+	for _, k := range s.Knobs {
+		if v := set[k.Name]; v != "" {
+			s.Name += "," + k.Name + "=" + v
+		}
+	}
+	return s, nil
+}
+
+func (s Strategy) knobNames() string {
+	if len(s.Knobs) == 0 {
+		return "none"
+	}
+	var names []string
+	for _, k := range s.Knobs {
+		names = append(names, k.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// SplitNames takes a list of strategies apart, in which a comma stands between
+// two strategies and before each knob: "perworker,session=mcs,global" is two.
+// It does not look whether they exist. The error says where a name is missing.
+func SplitNames(list string) ([]string, error) {
+	var names []string
+	for _, word := range strings.Split(list, ",") {
+		word = strings.TrimSpace(word)
+		switch {
+		case word == "":
+			return nil, fmt.Errorf("an empty name in %q: want names with commas between them", list)
+		case !strings.Contains(word, "="):
+			names = append(names, word)
+		case len(names) == 0:
+			return nil, fmt.Errorf("%q in %q: a knob stands after the strategy it is of, as in perworker,%s", word, list, word)
+		default:
+			names[len(names)-1] += "," + word
+		}
+	}
+	return names, nil
+}
