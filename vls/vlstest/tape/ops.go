@@ -16,7 +16,8 @@ func (p *player) play(op Op) {
 	p.op = op
 	plays[op.Kind%nKinds](p)
 	p.settle()
-	p.played++
+	p.stats.Ops++
+	p.stats.Kinds[op.Kind%nKinds]++
 }
 
 var plays = [nKinds]func(*player){

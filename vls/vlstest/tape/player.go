@@ -158,8 +158,7 @@ type player struct {
 	port  uint16
 
 	op       Op
-	calls    int
-	played   int
+	stats    Stats
 	all      []*session // open ones, oldest first
 	closed   []*session // the last few
 	nextID   int
@@ -212,8 +211,8 @@ func (p *player) do(op string, s *session, proc int, args string, f func(i int, 
 	for i := range p.sides {
 		p.note(p.sides[i].name, name)
 		c.got[i] = f(i, p.threadOf(i, proc))
-		p.calls++
 	}
+	p.stats.Calls++
 	p.note("comparing", name)
 	if len(p.trace) == maxTrace {
 		p.trace = append(p.trace[:0], p.trace[1:]...)
@@ -237,7 +236,10 @@ func (p *player) judge(c *call) {
 			p.fail("%s of a session that there is not: %d", c.op, id)
 		}
 		for _, r := range reportRules {
-			r.adjust(p, s, &bits)
+			was := bits
+			if r.adjust(p, s, &bits); bits != was && was[0] != was[1] {
+				p.stats.Allowed[r.Name]++
+			}
 		}
 		if bits[0] != bits[1] {
 			p.fail("%v is reported as %s by %s, and as %s by %s", s,
@@ -249,6 +251,7 @@ func (p *player) judge(c *call) {
 	}
 	for _, r := range resultRules {
 		if r.allows(p, c) {
+			p.stats.Allowed[r.Name]++
 			return
 		}
 	}

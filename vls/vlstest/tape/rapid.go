@@ -2,6 +2,7 @@ package tape
 
 import (
 	"flag"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"sync"
@@ -67,6 +68,17 @@ func Draw(t *rapid.T) (tape Tape) {
 	return tape
 }
 
+// Random is a tape of n operations of the kinds that Draw draws.
+func Random(r *rand.Rand, n int) Tape {
+	t := make(Tape, n)
+	kinds := drawn()
+	for i := range t {
+		v := r.Uint32()
+		t[i] = Op{kinds[r.IntN(len(kinds))], uint8(v), uint8(v >> 8), uint8(v >> 16)}
+	}
+	return t
+}
+
 // shortenTime is how long Shorten goes on.
 const shortenTime = 10 * time.Second
 
@@ -111,8 +123,7 @@ func Run(t *testing.T, judged, believed vls.Strategy, ops int, progress func(Sta
 			failed, how = tape, o
 			rt.Fatalf("%v\n\nthe tape, with %+v:\n%v", err, o, tape)
 		}
-		total.Ops += s.Ops
-		total.Calls += s.Calls
+		total.Add(s)
 		if progress != nil {
 			progress(total)
 		}

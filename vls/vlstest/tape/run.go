@@ -36,10 +36,29 @@ func OptionsOf(b byte) Options {
 	return Options{Wait: vls.Wait(b % 3), OneProcess: b&4 != 0}
 }
 
-// Stats is what a comparison was made of.
+// Stats is what comparisons were made of.
 type Stats struct {
-	Ops   int // operations of the tape
-	Calls int // of the API, on each side
+	Tapes   int
+	Ops     int            // operations of the tapes
+	Calls   int            // of the API, on each side
+	Kinds   [nKinds]int    // operations by kind
+	Allowed map[string]int // differences that were passed over, by the rule's name
+}
+
+// Add adds other comparisons.
+func (s *Stats) Add(o Stats) {
+	s.Tapes += o.Tapes
+	s.Ops += o.Ops
+	s.Calls += o.Calls
+	for k, n := range o.Kinds {
+		s.Kinds[k] += n
+	}
+	if s.Allowed == nil {
+		s.Allowed = make(map[string]int)
+	}
+	for name, n := range o.Allowed {
+		s.Allowed[name] += n
+	}
 }
 
 // Compare plays a tape on a strategy that is judged and on one that is
@@ -55,9 +74,9 @@ func Compare(judged, believed vls.Strategy, t Tape, o Options) (stats Stats, err
 	p := newPlayer(judged, believed, w.threads, firstTapePort)
 	p.mixed = o.OneProcess && judged.MaxThreads != 1
 	if err := p.run(t, func() { w.empty(p) }); err != nil {
-		return p.stats(), err
+		return p.stats, err
 	}
-	return p.stats(), w.close()
+	return p.stats, w.close()
 }
 
 // firstTapePort is where the endpoints of a tape begin.
@@ -69,13 +88,12 @@ func newPlayer(judged, believed vls.Strategy, threads [2][2]vls.Thread, port uin
 		tcp:  believed.Name == "kernel-tcp",
 		port: port,
 	}
+	p.stats.Allowed = make(map[string]int)
 	for i, s := range []vls.Strategy{judged, believed} {
 		p.sides[i] = &side{name: s.Name, threads: threads[i], buf: make([]byte, core.MaxDatagram+1)}
 	}
 	return p
 }
-
-func (p *player) stats() Stats { return Stats{Ops: p.played, Calls: p.calls} }
 
 // run plays a tape, closes what is left open, and calls last.
 func (p *player) run(t Tape, last func()) (err error) {
@@ -90,7 +108,7 @@ func (p *player) run(t Tape, last func()) (err error) {
 		switch r := recover().(type) {
 		case nil:
 		case failure:
-			err = fmt.Errorf("%w, after %d operations, the last calls of which:%s", r.error, p.played, p.story())
+			err = fmt.Errorf("%w, after %d operations, the last calls of which:%s", r.error, p.stats.Ops, p.story())
 		default:
 			buf := make([]byte, 8<<10)
 			buf = buf[:runtime.Stack(buf, false)]
@@ -106,6 +124,7 @@ func (p *player) run(t Tape, last func()) (err error) {
 		p.settle()
 	}
 	last()
+	p.stats.Tapes = 1
 	return nil
 }
 
