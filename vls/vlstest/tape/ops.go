@@ -263,6 +263,7 @@ func (p *player) take(s *session) {
 		flags = 0
 	}
 	c := p.do("accept", s, s.proc, fmt.Sprint("as ", p.nextID), func(i int, th vls.Thread) (r result) {
+		p.mayWait(i, s)
 		o.h[i], r.ep, r.err = th.Accept(s.h[i], flags)
 		if r.err != nil {
 			r.ep = vls.Endpoint{}
@@ -320,6 +321,9 @@ func (p *player) read() {
 		var buf []byte
 		if size >= 0 {
 			buf = p.sides[i].buf[:size]
+		}
+		if size > 0 {
+			p.mayWait(i, s)
 		}
 		if from {
 			r.n, r.ep, r.err = th.Recvfrom(s.h[i], buf, flags)
@@ -935,7 +939,7 @@ func (p *player) drain(s *session) {
 	}
 	d.full = false
 	if o := s.c.ends[1-s.side]; o != nil && o.open {
-		p.await(fmt.Sprintf("space at %v", o), func() bool { return p.level(o, core.EPOLLOUT)&core.EPOLLOUT != 0 })
+		p.await(fmt.Sprintf("space at %v", o), func() bool { return p.level(1, o, core.EPOLLOUT)&core.EPOLLOUT != 0 })
 	}
 }
 

@@ -338,27 +338,36 @@ func (p *player) await(what string, f func() bool) {
 	p.fail("%s does not come to %s", p.sides[1].name, what)
 }
 
-// level is what is true of a session on the believed side.
-func (p *player) level(s *session, events uint32) uint32 {
-	fds := [1]vls.PollFD{{Handle: s.h[1], Events: events}}
-	if _, err := p.sides[1].threads[s.proc].Poll(fds[:], 0); err != nil {
-		p.fail("poll of %s: %v", p.sides[1].name, err)
+// level is what is true of a session on a side, of what is asked for and of what
+// need not be.
+func (p *player) level(i int, s *session, events uint32) uint32 {
+	fds := [1]vls.PollFD{{Handle: s.h[i], Events: events}}
+	if _, err := p.sides[i].threads[s.proc].Poll(fds[:], 0); err != nil {
+		p.fail("poll of %s: %v", p.sides[i].name, err)
 	}
 	return fds[0].Revents
+}
+
+// mayWait wants a blocking session to have what the account says that it has,
+// before a call that would wait for it.
+func (p *player) mayWait(i int, s *session) {
+	if s.blocking && (s.c != nil || s.listens) && p.level(i, s, core.EPOLLIN) == 0 {
+		p.fail("%s: there is nothing at %v, which would wait", p.sides[i].name, s)
+	}
 }
 
 // settle waits until the believed side has delivered what the account says.
 func (p *player) settle() {
 	for _, c := range p.touched {
 		if c.l != nil {
-			p.await(fmt.Sprintf("a connection at %v", c.l), func() bool { return p.level(c.l, core.EPOLLIN) != 0 })
+			p.await(fmt.Sprintf("a connection at %v", c.l), func() bool { return p.level(1, c.l, core.EPOLLIN) != 0 })
 		}
 		for side, s := range c.ends {
 			if s == nil || !s.open {
 				continue
 			}
 			if c.reset {
-				p.await(fmt.Sprintf("a reset of %v", s), func() bool { return p.level(s, 0)&core.EPOLLHUP != 0 })
+				p.await(fmt.Sprintf("a reset of %v", s), func() bool { return p.level(1, s, 0)&core.EPOLLHUP != 0 })
 				continue
 			}
 			if !c.dir[1-side].full {
@@ -368,7 +377,7 @@ func (p *player) settle() {
 			}
 			if s.peerEnded() {
 				p.await(fmt.Sprintf("the end of the stream at %v", s), func() bool {
-					return p.level(s, core.EPOLLRDHUP)&core.EPOLLRDHUP != 0
+					return p.level(1, s, core.EPOLLRDHUP)&core.EPOLLRDHUP != 0
 				})
 			}
 		}

@@ -27,7 +27,8 @@ type Options struct {
 	// Wait is how the judged strategy waits.
 	Wait vls.Wait
 	// OneProcess lets both threads be of one process, where the strategy has a
-	// second thread.
+	// second thread and lets it use a session of the first while that is idle:
+	// with a worker for each thread, one would wait for the other.
 	OneProcess bool
 }
 
@@ -72,7 +73,7 @@ func Compare(judged, believed vls.Strategy, t Tape, o Options) (stats Stats, err
 		return stats, err
 	}
 	p := newPlayer(judged, believed, w.threads, firstTapePort)
-	p.mixed = o.OneProcess && judged.MaxThreads != 1
+	p.mixed = len(w.procs[0]) == 1
 	if err := p.run(t, func() { w.empty(p) }); err != nil {
 		return p.stats, err
 	}
@@ -157,6 +158,9 @@ func (w *world) open(judged, believed vls.Strategy, o Options) (err error) {
 		}
 		one := o.OneProcess && judged.MaxThreads != 1
 		for k := range w.threads[i] {
+			if k == 1 {
+				one = one && !w.threads[0][0].MultiThreadWorkers()
+			}
 			if k == 0 || !one {
 				proc, err := w.apps[i].NewProcess()
 				if err != nil {
