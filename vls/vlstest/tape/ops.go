@@ -263,7 +263,9 @@ func (p *player) take(s *session) {
 		flags = 0
 	}
 	c := p.do("accept", s, s.proc, fmt.Sprint("as ", p.nextID), func(i int, th vls.Thread) (r result) {
-		p.mayWait(i, s)
+		if s.listens {
+			p.mayWait(i, s)
+		}
 		o.h[i], r.ep, r.err = th.Accept(s.h[i], flags)
 		if r.err != nil {
 			r.ep = vls.Endpoint{}
@@ -322,7 +324,7 @@ func (p *player) read() {
 		if size >= 0 {
 			buf = p.sides[i].buf[:size]
 		}
-		if size > 0 {
+		if size > 0 && op != "oob" && s.c != nil {
 			p.mayWait(i, s)
 		}
 		if from {

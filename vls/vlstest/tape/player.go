@@ -351,7 +351,7 @@ func (p *player) level(i int, s *session, events uint32) uint32 {
 // mayWait wants a blocking session to have what the account says that it has,
 // before a call that would wait for it.
 func (p *player) mayWait(i int, s *session) {
-	if s.blocking && (s.c != nil || s.listens) && p.level(i, s, core.EPOLLIN) == 0 {
+	if s.blocking && p.level(i, s, core.EPOLLIN) == 0 {
 		p.fail("%s: there is nothing at %v, which would wait", p.sides[i].name, s)
 	}
 }

@@ -129,8 +129,13 @@ func (p *player) run(t Tape, last func()) (err error) {
 	return nil
 }
 
-// census is what a strategy may have, for a test to count what is left.
-type census interface{ Usage() core.Usage }
+// usage is what an application has in hand, as far as the strategy tells.
+func usage(a vls.App) core.Usage {
+	if c, ok := a.(interface{ Usage() core.Usage }); ok {
+		return c.Usage()
+	}
+	return core.Usage{}
+}
 
 // world is the applications of a comparison.
 type world struct {
@@ -192,10 +197,8 @@ func (w *world) empty(p *player) {
 				}
 			}
 		}
-		if c, ok := w.apps[i].(census); ok {
-			if u := c.Usage(); u != (core.Usage{}) {
-				p.fail("%s: left at the end: %+v", s.name, u)
-			}
+		if u := usage(w.apps[i]); u.Pending != 0 || u.Shared != 0 {
+			p.fail("%s: left at the end: %+v", s.name, u)
 		}
 	}
 }
@@ -212,6 +215,10 @@ func (w *world) close() error {
 			if err := proc.Exit(); err != nil {
 				return fmt.Errorf("exit of a process: %w", err)
 			}
+		}
+		// Until here a strategy may keep the slot of a session that was closed.
+		if n := usage(app).Sessions; n != 0 {
+			return fmt.Errorf("%d sessions are left when all processes have exited", n)
 		}
 		w.apps[i] = nil
 		if err := app.Close(); err != nil {

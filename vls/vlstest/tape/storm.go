@@ -62,15 +62,16 @@ func Storm(t *testing.T, judged, believed vls.Strategy, wait vls.Wait, threads, 
 		_, err := th.Poll(nil, 0)
 		check(t, err)
 	}
-	if c, ok := app.(census); ok {
-		if u := c.Usage(); u != (core.Usage{}) {
-			t.Errorf("left at the end: %+v", u)
-		}
+	if u := usage(app); u.Pending != 0 || u.Shared != 0 {
+		t.Errorf("left at the end: %+v", u)
 	}
 	for _, th := range all {
 		check(t, th.Exit())
 	}
 	check(t, proc.Exit())
+	if n := usage(app).Sessions; n != 0 {
+		t.Errorf("%d sessions are left when the process has exited", n)
+	}
 	check(t, app.Close())
 	if u := seg.Usage(); u.Taken != before {
 		t.Errorf("%d bytes of the segment are taken at the end, and %d were at the beginning", u.Taken, before)
