@@ -235,6 +235,9 @@ func (a *app) Locks() []locks.Stat {
 
 func (a *app) Close() error { return a.core.Close() }
 
+// Usage is what the application has in hand, for tests that want it empty.
+func (a *app) Usage() core.Usage { return a.core.Usage() }
+
 // worker is a VCL worker of a process.
 type worker struct {
 	core *core.Worker

@@ -20,6 +20,9 @@ func isDgram(s *session) bool { return s.kind == dgrams }
 func (p *player) bind() {
 	s := p.target(func(s *session) bool { return s.kind == dgrams && !s.bound })
 	if s == nil || p.op.What >= 200 {
+		if p.op.What < 200 && p.count(isDgram) >= maxDgrams {
+			return
+		}
 		if s = p.create(p.op.What < 200); s == nil {
 			return
 		}
@@ -144,12 +147,12 @@ func (p *player) send(s *session, size int, ep vls.Endpoint) {
 // unheard waits for the ICMP message that nobody heard a datagram, which Linux
 // does not always send, and if it does not come takes back what is said here.
 func (p *player) unheard(s *session) {
-	if !s.peer || p.levelOf(0, s)&core.EPOLLERR == 0 {
+	if !s.peer || p.level(0, s, 0)&core.EPOLLERR == 0 {
 		return
 	}
 	s.woken = true
 	for i := range 20 {
-		if p.levelOf(1, s)&core.EPOLLERR != 0 {
+		if p.level(1, s, 0)&core.EPOLLERR != 0 {
 			return
 		}
 		time.Sleep(time.Duration(i) * 20 * time.Microsecond)
@@ -157,13 +160,4 @@ func (p *player) unheard(s *session) {
 	if e := p.attr(0, s, core.GetError); e != int(syscall.ECONNREFUSED) {
 		p.fail("%s: error %d of %v, which nobody heard", p.sides[0].name, e, s)
 	}
-}
-
-// levelOf is what is true of a session on a side, unasked.
-func (p *player) levelOf(i int, s *session) uint32 {
-	fds := [1]vls.PollFD{{Handle: s.h[i]}}
-	if _, err := p.sides[i].threads[s.proc].Poll(fds[:], 0); err != nil {
-		p.fail("poll of %s: %v", p.sides[i].name, err)
-	}
-	return fds[0].Revents
 }

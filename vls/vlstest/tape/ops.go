@@ -16,12 +16,13 @@ func (p *player) play(op Op) {
 	p.op = op
 	plays[op.Kind%nKinds](p)
 	p.settle()
-	p.played++
+	p.stats.Ops++
+	p.stats.Kinds[op.Kind%nKinds]++
 }
 
 var plays = [nKinds]func(*player){
 	Nop:         func(*player) {},
-	Create:      func(p *player) { p.create(p.op.What%4 == 3) },
+	Create:      (*player).pair,
 	Listen:      (*player).listen,
 	Connect:     (*player).connect,
 	Accept:      (*player).accept,
@@ -40,6 +41,44 @@ var plays = [nKinds]func(*player){
 	Stale:       (*player).stale,
 	Drain:       func(p *player) { p.drain(p.target((*session).connected)) },
 	Fill:        (*player).fill,
+}
+
+// pair makes a connection, or no more than a session.
+func (p *player) pair() {
+	switch {
+	case p.op.What >= 160:
+		p.create(p.op.What >= 200 && p.count(isDgram) < maxDgrams)
+		return
+	case len(p.all)+3 > maxOpen:
+		return
+	}
+	l := p.pick(p.op.Who, func(s *session) bool { return s.listens && len(s.queue) == 0 })
+	if l == nil {
+		if l = p.newListener(1); l == nil {
+			return
+		}
+	}
+	if s := p.create(false); s != nil {
+		p.dial(s, l.at)
+		p.settle()
+		p.take(l)
+	}
+}
+
+// At most so many of a kind are open: the rest is for streams.
+const (
+	maxListeners = 3
+	maxDgrams    = 4
+	maxSets      = 3
+)
+
+func (p *player) count(fits func(*session) bool) (n int) {
+	for _, s := range p.all {
+		if fits(s) {
+			n++
+		}
+	}
+	return n
 }
 
 // create makes a session, of datagrams if udp. nil: there are enough.
@@ -84,10 +123,20 @@ func (p *player) listen() {
 		}
 		return
 	}
+	p.newListener(backlog)
+}
+
+func listens(s *session) bool { return s.listens }
+
+// newListener makes a listener, nil if there are enough or the endpoint is taken.
+func (p *player) newListener(backlog int) *session {
+	if p.count(listens) >= maxListeners {
+		return nil
+	}
 	s := p.pick(p.op.Who, func(s *session) bool { return fresh(s) && !s.bound })
 	if s == nil {
 		if s = p.create(false); s == nil {
-			return
+			return nil
 		}
 	}
 	ep := p.endpoint(p.op.What)
@@ -101,10 +150,11 @@ func (p *player) listen() {
 	if c.got[0].err != nil {
 		// From here on one of them may be bound.
 		p.closeSession(s)
-		return
+		return nil
 	}
 	s.listens, s.bound, s.at, s.backlog = true, true, ep, backlog
 	s.stirred = true
+	return s
 }
 
 // listener is who listens where an endpoint leads.
@@ -126,7 +176,13 @@ func (p *player) connect() {
 		return
 	}
 	ep := p.endpoint(p.op.What)
-	if l := p.pick(p.op.What, func(s *session) bool { return s.listens && len(s.queue) < s.backlog }); l != nil && p.op.What < 180 {
+	if p.op.What < 180 {
+		l := p.pick(p.op.What, func(s *session) bool { return s.listens && len(s.queue) < s.backlog })
+		if l == nil {
+			if l = p.newListener(1 + int(p.op.How%4)); l == nil {
+				return
+			}
+		}
 		ep = l.at
 	}
 	s := p.target(fresh)
@@ -135,6 +191,11 @@ func (p *player) connect() {
 			return
 		}
 	}
+	p.dial(s, ep)
+}
+
+// dial connects a stream, or tries to connect what is none.
+func (p *player) dial(s *session, ep vls.Endpoint) {
 	l := p.listener(ep)
 	if l != nil && len(l.queue) >= l.backlog || s.kind == dgrams || s.isReset() {
 		return
@@ -185,8 +246,15 @@ func (p *player) connected(i int, th vls.Thread, h vls.Handle, ep vls.Endpoint) 
 }
 
 func (p *player) accept() {
-	s := p.target(func(s *session) bool { return s.listens })
-	if s == nil || s.blocking && s.listens && len(s.queue) == 0 || len(p.all) >= maxOpen {
+	s := p.target(func(s *session) bool { return len(s.queue) > 0 || s.listens && p.op.What >= 224 })
+	if s != nil {
+		p.take(s)
+	}
+}
+
+// take accepts, if that does not wait.
+func (p *player) take(s *session) {
+	if s.blocking && s.listens && len(s.queue) == 0 || len(p.all) >= maxOpen {
 		return
 	}
 	o := &session{id: p.nextID, proc: s.proc, accepted: true, blocking: p.op.How&1 != 0}
@@ -195,6 +263,9 @@ func (p *player) accept() {
 		flags = 0
 	}
 	c := p.do("accept", s, s.proc, fmt.Sprint("as ", p.nextID), func(i int, th vls.Thread) (r result) {
+		if s.listens {
+			p.mayWait(i, s)
+		}
 		o.h[i], r.ep, r.err = th.Accept(s.h[i], flags)
 		if r.err != nil {
 			r.ep = vls.Endpoint{}
@@ -216,14 +287,14 @@ func (p *player) accept() {
 
 // sizes are those of reads and writes; reads of the last two are of no bytes and
 // of no buffer.
-var sizes = []int{10, 1, 100, 1000, 2000, 3000, 0, -1}
+var sizes = []int{10, 1, 100, 1000, 2000, 3000, 500, 20, 5, 1500, 0, -1}
 
 func (p *player) read() {
 	fits := func(s *session) bool { return s.c != nil || s.kind == dgrams }
 	if p.op.How%8 < 6 {
-		some := func(s *session) bool { return s.unread(1) > 0 || s.kind == dgrams && s.bound && p.underWay > 0 }
-		if p.pick(0, some) != nil {
-			fits = some
+		// Where there is something to be read.
+		fits = func(s *session) bool {
+			return s.unread(1) > 0 || s.isReset() || s.peerEnded() || s.kind == dgrams && s.bound && p.underWay > 0
 		}
 	}
 	s := p.target(fits)
@@ -252,6 +323,9 @@ func (p *player) read() {
 		var buf []byte
 		if size >= 0 {
 			buf = p.sides[i].buf[:size]
+		}
+		if size > 0 && op != "oob" && s.c != nil {
+			p.mayWait(i, s)
 		}
 		if from {
 			r.n, r.ep, r.err = th.Recvfrom(s.h[i], buf, flags)
@@ -437,16 +511,10 @@ func (p *player) drop(s *session) {
 }
 
 func (p *player) epollCreate() {
-	sets := 0
-	for _, s := range p.all {
-		if s.kind == 2 {
-			sets++
-		}
-	}
-	if sets >= 3 || len(p.all) >= maxOpen {
+	if p.count(isSet) >= maxSets || len(p.all) >= maxOpen {
 		return
 	}
-	s := &session{id: p.nextID, proc: int(p.op.Who>>7) & 1, kind: 2}
+	s := &session{id: p.nextID, proc: int(p.op.Who>>7) & 1, kind: sets}
 	p.do("epoll create", s, s.proc, "", func(i int, th vls.Thread) (r result) {
 		s.h[i], r.err = th.EpollCreate()
 		return r
@@ -460,7 +528,9 @@ func (p *player) epollCtl() {
 	set := p.pick(p.op.How>>3, isSet)
 	if set == nil {
 		p.epollCreate()
-		return
+		if set = p.pick(0, isSet); set == nil {
+			return
+		}
 	}
 	s := p.pick(p.op.Who, func(s *session) bool {
 		return s.kind != sets && (p.mixed || s.proc == set.proc || p.op.How >= 240) &&
@@ -534,7 +604,9 @@ func (p *player) interest(s *session) uint32 {
 }
 
 func (p *player) epollWait() {
-	set := p.target(isSet)
+	set := p.target(func(s *session) bool {
+		return s.kind == sets && (p.op.What >= 128 || p.count(func(o *session) bool { return o.set == s }) > 0)
+	})
 	if set == nil {
 		return
 	}
@@ -869,7 +941,7 @@ func (p *player) drain(s *session) {
 	}
 	d.full = false
 	if o := s.c.ends[1-s.side]; o != nil && o.open {
-		p.await(fmt.Sprintf("space at %v", o), func() bool { return p.level(o, core.EPOLLOUT)&core.EPOLLOUT != 0 })
+		p.await(fmt.Sprintf("space at %v", o), func() bool { return p.level(1, o, core.EPOLLOUT)&core.EPOLLOUT != 0 })
 	}
 }
 

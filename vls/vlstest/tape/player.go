@@ -158,8 +158,7 @@ type player struct {
 	port  uint16
 
 	op       Op
-	calls    int
-	played   int
+	stats    Stats
 	all      []*session // open ones, oldest first
 	closed   []*session // the last few
 	nextID   int
@@ -175,7 +174,7 @@ type player struct {
 
 // maxOpen and maxTrace keep a tape short and its failure readable.
 const (
-	maxOpen  = 14
+	maxOpen  = 20
 	maxTrace = 60
 )
 
@@ -212,8 +211,8 @@ func (p *player) do(op string, s *session, proc int, args string, f func(i int, 
 	for i := range p.sides {
 		p.note(p.sides[i].name, name)
 		c.got[i] = f(i, p.threadOf(i, proc))
-		p.calls++
 	}
+	p.stats.Calls++
 	p.note("comparing", name)
 	if len(p.trace) == maxTrace {
 		p.trace = append(p.trace[:0], p.trace[1:]...)
@@ -237,7 +236,10 @@ func (p *player) judge(c *call) {
 			p.fail("%s of a session that there is not: %d", c.op, id)
 		}
 		for _, r := range reportRules {
-			r.adjust(p, s, &bits)
+			was := bits
+			if r.adjust(p, s, &bits); bits != was && was[0] != was[1] {
+				p.stats.Allowed[r.Name]++
+			}
 		}
 		if bits[0] != bits[1] {
 			p.fail("%v is reported as %s by %s, and as %s by %s", s,
@@ -249,6 +251,7 @@ func (p *player) judge(c *call) {
 	}
 	for _, r := range resultRules {
 		if r.allows(p, c) {
+			p.stats.Allowed[r.Name]++
 			return
 		}
 	}
@@ -335,27 +338,36 @@ func (p *player) await(what string, f func() bool) {
 	p.fail("%s does not come to %s", p.sides[1].name, what)
 }
 
-// level is what is true of a session on the believed side.
-func (p *player) level(s *session, events uint32) uint32 {
-	fds := [1]vls.PollFD{{Handle: s.h[1], Events: events}}
-	if _, err := p.sides[1].threads[s.proc].Poll(fds[:], 0); err != nil {
-		p.fail("poll of %s: %v", p.sides[1].name, err)
+// level is what is true of a session on a side, of what is asked for and of what
+// need not be.
+func (p *player) level(i int, s *session, events uint32) uint32 {
+	fds := [1]vls.PollFD{{Handle: s.h[i], Events: events}}
+	if _, err := p.sides[i].threads[s.proc].Poll(fds[:], 0); err != nil {
+		p.fail("poll of %s: %v", p.sides[i].name, err)
 	}
 	return fds[0].Revents
+}
+
+// mayWait wants a blocking session to have what the account says that it has,
+// before a call that would wait for it.
+func (p *player) mayWait(i int, s *session) {
+	if s.blocking && p.level(i, s, core.EPOLLIN) == 0 {
+		p.fail("%s: there is nothing at %v, which would wait", p.sides[i].name, s)
+	}
 }
 
 // settle waits until the believed side has delivered what the account says.
 func (p *player) settle() {
 	for _, c := range p.touched {
 		if c.l != nil {
-			p.await(fmt.Sprintf("a connection at %v", c.l), func() bool { return p.level(c.l, core.EPOLLIN) != 0 })
+			p.await(fmt.Sprintf("a connection at %v", c.l), func() bool { return p.level(1, c.l, core.EPOLLIN) != 0 })
 		}
 		for side, s := range c.ends {
 			if s == nil || !s.open {
 				continue
 			}
 			if c.reset {
-				p.await(fmt.Sprintf("a reset of %v", s), func() bool { return p.level(s, 0)&core.EPOLLHUP != 0 })
+				p.await(fmt.Sprintf("a reset of %v", s), func() bool { return p.level(1, s, 0)&core.EPOLLHUP != 0 })
 				continue
 			}
 			if !c.dir[1-side].full {
@@ -365,7 +377,7 @@ func (p *player) settle() {
 			}
 			if s.peerEnded() {
 				p.await(fmt.Sprintf("the end of the stream at %v", s), func() bool {
-					return p.level(s, core.EPOLLRDHUP)&core.EPOLLRDHUP != 0
+					return p.level(1, s, core.EPOLLRDHUP)&core.EPOLLRDHUP != 0
 				})
 			}
 		}

@@ -2,6 +2,7 @@ package tape
 
 import (
 	"flag"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"sync"
@@ -16,8 +17,8 @@ import (
 
 // weights is how often each kind of operation is drawn.
 var weights = [nKinds]int{
-	Create: 1, Listen: 2, Connect: 7, Accept: 9, Read: 15, Write: 16, Shutdown: 3, Close: 5, EpollCreate: 1,
-	EpollCtl: 9, EpollWait: 15, Poll: 4, Select: 3, Bind: 2, Sendto: 6, Attr: 4, Stale: 2, Drain: 1, Fill: 1,
+	Create: 4, Listen: 1, Connect: 6, Accept: 7, Read: 18, Write: 18, Shutdown: 2, Close: 6, EpollCreate: 1,
+	EpollCtl: 9, EpollWait: 14, Poll: 3, Select: 2, Bind: 1, Sendto: 5, Attr: 3, Stale: 1, Drain: 1, Fill: 1,
 }
 
 // drawn is the kinds, each as often as its weight says.
@@ -67,6 +68,17 @@ func Draw(t *rapid.T) (tape Tape) {
 	return tape
 }
 
+// Random is a tape of n operations of the kinds that Draw draws.
+func Random(r *rand.Rand, n int) Tape {
+	t := make(Tape, n)
+	kinds := drawn()
+	for i := range t {
+		v := r.Uint32()
+		t[i] = Op{kinds[r.IntN(len(kinds))], uint8(v), uint8(v >> 8), uint8(v >> 16)}
+	}
+	return t
+}
+
 // shortenTime is how long Shorten goes on.
 const shortenTime = 10 * time.Second
 
@@ -111,8 +123,7 @@ func Run(t *testing.T, judged, believed vls.Strategy, ops int, progress func(Sta
 			failed, how = tape, o
 			rt.Fatalf("%v\n\nthe tape, with %+v:\n%v", err, o, tape)
 		}
-		total.Ops += s.Ops
-		total.Calls += s.Calls
+		total.Add(s)
 		if progress != nil {
 			progress(total)
 		}

@@ -154,7 +154,7 @@ var NotPlayed = []Rule{
 	{"shutdown for reading, of AF_UNIX", "the peer's writes are EPIPE then"},
 	{"edge triggered OUT of datagrams and of AF_UNIX", "it is news whenever space is freed"},
 	{"calls that would wait", "one thread drives all ends"},
-	{"both families through one session of datagrams, the unspecified address for them", "what they mean on loopback the kernel strategies only imitate"},
+	{"both families, or the unspecified address, of datagrams", "what they mean on loopback the kernel strategies only imitate"},
 	{"datagrams beyond what a fifo holds", "Linux drops them"},
 	{"read of no bytes from what is not connected", "Linux looks no further"},
 	{"NREAD, error and options where nothing is connected or it was reset", "Linux keeps other ones"},

@@ -27,7 +27,8 @@ type Options struct {
 	// Wait is how the judged strategy waits.
 	Wait vls.Wait
 	// OneProcess lets both threads be of one process, where the strategy has a
-	// second thread.
+	// second thread and lets it use a session of the first while that is idle:
+	// with a worker for each thread, one would wait for the other.
 	OneProcess bool
 }
 
@@ -36,10 +37,29 @@ func OptionsOf(b byte) Options {
 	return Options{Wait: vls.Wait(b % 3), OneProcess: b&4 != 0}
 }
 
-// Stats is what a comparison was made of.
+// Stats is what comparisons were made of.
 type Stats struct {
-	Ops   int // operations of the tape
-	Calls int // of the API, on each side
+	Tapes   int
+	Ops     int            // operations of the tapes
+	Calls   int            // of the API, on each side
+	Kinds   [nKinds]int    // operations by kind
+	Allowed map[string]int // differences that were passed over, by the rule's name
+}
+
+// Add adds other comparisons.
+func (s *Stats) Add(o Stats) {
+	s.Tapes += o.Tapes
+	s.Ops += o.Ops
+	s.Calls += o.Calls
+	for k, n := range o.Kinds {
+		s.Kinds[k] += n
+	}
+	if s.Allowed == nil {
+		s.Allowed = make(map[string]int)
+	}
+	for name, n := range o.Allowed {
+		s.Allowed[name] += n
+	}
 }
 
 // Compare plays a tape on a strategy that is judged and on one that is
@@ -53,11 +73,11 @@ func Compare(judged, believed vls.Strategy, t Tape, o Options) (stats Stats, err
 		return stats, err
 	}
 	p := newPlayer(judged, believed, w.threads, firstTapePort)
-	p.mixed = o.OneProcess && judged.MaxThreads != 1
+	p.mixed = len(w.procs[0]) == 1
 	if err := p.run(t, func() { w.empty(p) }); err != nil {
-		return p.stats(), err
+		return p.stats, err
 	}
-	return p.stats(), w.close()
+	return p.stats, w.close()
 }
 
 // firstTapePort is where the endpoints of a tape begin.
@@ -69,13 +89,12 @@ func newPlayer(judged, believed vls.Strategy, threads [2][2]vls.Thread, port uin
 		tcp:  believed.Name == "kernel-tcp",
 		port: port,
 	}
+	p.stats.Allowed = make(map[string]int)
 	for i, s := range []vls.Strategy{judged, believed} {
 		p.sides[i] = &side{name: s.Name, threads: threads[i], buf: make([]byte, core.MaxDatagram+1)}
 	}
 	return p
 }
-
-func (p *player) stats() Stats { return Stats{Ops: p.played, Calls: p.calls} }
 
 // run plays a tape, closes what is left open, and calls last.
 func (p *player) run(t Tape, last func()) (err error) {
@@ -90,7 +109,7 @@ func (p *player) run(t Tape, last func()) (err error) {
 		switch r := recover().(type) {
 		case nil:
 		case failure:
-			err = fmt.Errorf("%w, after %d operations, the last calls of which:%s", r.error, p.played, p.story())
+			err = fmt.Errorf("%w, after %d operations, the last calls of which:%s", r.error, p.stats.Ops, p.story())
 		default:
 			buf := make([]byte, 8<<10)
 			buf = buf[:runtime.Stack(buf, false)]
@@ -106,11 +125,17 @@ func (p *player) run(t Tape, last func()) (err error) {
 		p.settle()
 	}
 	last()
+	p.stats.Tapes = 1
 	return nil
 }
 
-// census is what a strategy may have, for a test to count what is left.
-type census interface{ Usage() core.Usage }
+// usage is what an application has in hand, as far as the strategy tells.
+func usage(a vls.App) core.Usage {
+	if c, ok := a.(interface{ Usage() core.Usage }); ok {
+		return c.Usage()
+	}
+	return core.Usage{}
+}
 
 // world is the applications of a comparison.
 type world struct {
@@ -138,6 +163,9 @@ func (w *world) open(judged, believed vls.Strategy, o Options) (err error) {
 		}
 		one := o.OneProcess && judged.MaxThreads != 1
 		for k := range w.threads[i] {
+			if k == 1 {
+				one = one && !w.threads[0][0].MultiThreadWorkers()
+			}
 			if k == 0 || !one {
 				proc, err := w.apps[i].NewProcess()
 				if err != nil {
@@ -169,10 +197,8 @@ func (w *world) empty(p *player) {
 				}
 			}
 		}
-		if c, ok := w.apps[i].(census); ok {
-			if u := c.Usage(); u != (core.Usage{}) {
-				p.fail("%s: left at the end: %+v", s.name, u)
-			}
+		if u := usage(w.apps[i]); u.Pending != 0 || u.Shared != 0 {
+			p.fail("%s: left at the end: %+v", s.name, u)
 		}
 	}
 }
@@ -189,6 +215,10 @@ func (w *world) close() error {
 			if err := proc.Exit(); err != nil {
 				return fmt.Errorf("exit of a process: %w", err)
 			}
+		}
+		// Until here a strategy may keep the slot of a session that was closed.
+		if n := usage(app).Sessions; n != 0 {
+			return fmt.Errorf("%d sessions are left when all processes have exited", n)
 		}
 		w.apps[i] = nil
 		if err := app.Close(); err != nil {
