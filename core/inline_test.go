@@ -24,8 +24,14 @@ func TestDataPathInlines(t *testing.T) {
 	}
 	report := stream.String()
 	for _, want := range []string{
-		"inlining call to fifo.(*Fifo).Dequeue",
-		"inlining call to fifo.(*Fifo).Enqueue",
+		"inlining call to fifo.(*Fifo).Short",
+		"inlining call to fifo.(*Fifo).Room",
+		"inlining call to fifo.(*Fifo).Put",
+		"inlining call to fifo.(*Fifo).AdvanceTail",
+		"inlining call to fifo.(*Fifo).There",
+		"inlining call to fifo.(*Fifo).Look",
+		"inlining call to fifo.(*Fifo).Take",
+		"inlining call to fifo.(*Fifo).AdvanceHead",
 		"inlining call to fifo.(*Fifo).Status",
 		"inlining call to fifo.(*Fifo).Wanted",
 		"inlining call to fifo.(*Fifo).HasEvent",
@@ -34,8 +40,10 @@ func TestDataPathInlines(t *testing.T) {
 			t.Errorf("the compiler does not report %q:\n%s", want, report)
 		}
 	}
-	if !strings.Contains(string(out), "can inline (*Worker).Lookup") {
-		t.Error("the compiler does not report that Lookup can be inlined")
+	for _, f := range []string{"(*Worker).Lookup", "(*Directory).Find"} {
+		if !strings.Contains(string(out), "can inline "+f) {
+			t.Errorf("the compiler does not report that %s can be inlined", f)
+		}
 	}
 	for line := range strings.Lines(report) {
 		// An errno in an error takes no memory: the runtime has the small ones.

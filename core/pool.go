@@ -30,7 +30,7 @@ const (
 // Alloc, Publish, Invalidate and Free are for one thread at a time. A use goes
 // through them in that order; Get finds it between Publish and Invalidate.
 type Pool[T any] struct {
-	pages  [1 << (indexBits - pageBits)]atomic.Pointer[[pageSlots]slot[T]]
+	pages  [1 << (indexBits - pageBits)]atomic.Pointer[page[T]]
 	absent slot[T] // stands for all that were never made
 	worker uint32
 	n      uint32 // slots that were ever used
@@ -38,6 +38,9 @@ type Pool[T any] struct {
 	used   int
 	limit  int
 }
+
+// page is the slots that are made at a time.
+type page[T any] [pageSlots]slot[T]
 
 // slot is one entry of a pool.
 type slot[T any] struct {
@@ -140,9 +143,9 @@ func (p *Pool[T]) Mirror(of *Pool[T], fill func(key uint64, from, to *T)) {
 // page makes the page of an index. The first one always is there, and its first
 // slot never has the handle 0; so 0, which is what absent has, finds nothing.
 func (p *Pool[T]) page(index uint32) {
-	page := new([pageSlots]slot[T])
-	page[0].handle.Store(notLive)
-	p.pages[index>>pageBits].Store(page)
+	made := new(page[T])
+	made[0].handle.Store(notLive)
+	p.pages[index>>pageBits].Store(made)
 }
 
 // find is the slot with the index of a handle, absent if its page was never

@@ -305,3 +305,54 @@ func zombies(p *Pool[thing]) int {
 	p.Each(func(uint64, *thing) { live++ })
 	return p.Used() - live
 }
+
+// A directory finds what Lookup does, in the first page, in others, and where no
+// page was ever made.
+func TestDirectory(t *testing.T) {
+	a, err := New(Config{}, Hooks{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	w, err := a.NewWorker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	th, err := w.NewThread(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := w.Directory() // before there is any session
+	var handles []Handle
+	for i := range 2*pageSlots + 10 {
+		s, err := th.Create(TCP, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := s.Handle()
+		if i%3 == 0 {
+			if err := th.Close(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		handles = append(handles, h, h+1<<32)
+	}
+	last := handles[len(handles)-2]
+	handles = append(handles, 0, ^Handle(0), 1, last+1, last+pageSlots, last+5*pageSlots, 5*pageSlots, MaxIndex)
+	live := 0
+	for _, h := range handles {
+		want := w.Lookup(h)
+		s, ok := d.Find(h)
+		if ok != (want != nil) || ok && s != want {
+			t.Fatalf("Find(%#x) is %p, %v; Lookup's is %p", uint64(h), s, ok, want)
+		}
+		if ok {
+			live++
+		}
+	}
+	if live < 2*pageSlots/3 {
+		t.Fatalf("%d handles of %d were live", live, len(handles))
+	}
+	w.Close(th)
+	th.Exit()
+}

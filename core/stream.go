@@ -15,19 +15,36 @@ import (
 // reset, and what was unread is gone. EBADFD: an epoll set. Session rx:
 // exclusive. Session control: shared.
 func (t *Thread) Read(s *Session, p []byte) (int, error) {
-	if s.flags.Load()&fRead != 0 && s.rx.Status()&stReset == 0 {
-		// As dequeue, which is too long to be inlined here.
-		s.rxAudit.Enter("session rx", audit.Exclusive)
-		n, _ := s.rx.Dequeue(p)
-		s.rxAudit.Leave(audit.Exclusive)
-		if n > 0 {
-			if s.rx.Wanted() {
-				t.tellSpace(s, n)
-			}
-			return n, nil
-		}
+	if s.flags.Load()&fRead == 0 || s.rx.Status()&stReset != 0 {
+		return t.readSlow(s, p, false)
+	}
+	if !s.rx.Short(len(p)) || !s.rx.There(len(p)) && !s.rx.Look(len(p)) {
+		return t.readAny(s, p)
+	}
+	s.rxAudit.Enter("session rx", audit.Exclusive)
+	s.rx.Take(p)
+	s.rx.AdvanceHead(len(p))
+	s.rxAudit.Leave(audit.Exclusive)
+	if !s.rx.Wanted() {
+		return len(p), nil
+	}
+	return t.readTold(s, len(p))
+}
+
+// readAny reads what is there of an open session, at most len(p).
+func (t *Thread) readAny(s *Session, p []byte) (int, error) {
+	if n := s.dequeue(p); n > 0 {
+		return t.readTold(s, n)
 	}
 	return t.readSlow(s, p, false)
+}
+
+// readTold ends a read of n bytes by telling the producer, if it wants to know.
+func (t *Thread) readTold(s *Session, n int) (int, error) {
+	if s.rx.Wanted() {
+		t.tellSpace(s, n)
+	}
+	return n, nil
 }
 
 func (s *Session) dequeue(p []byte) int {
@@ -99,20 +116,39 @@ func (t *Thread) readSlow(s *Session, p []byte, peek bool) (int, error) {
 // epoll set. An error comes with 0; what was written before it counts first.
 // Session tx: exclusive. Session control: shared.
 func (t *Thread) Write(s *Session, p []byte) (int, error) {
-	if s.flags.Load()&fWrite != 0 && s.tx.Status() == 0 {
-		// As enqueue, which is too long to be inlined here.
-		s.txAudit.Enter("session tx", audit.Exclusive)
-		n, _ := s.tx.Enqueue(p)
-		s.txAudit.Leave(audit.Exclusive)
-		if n > 0 && !s.tx.HasEvent() {
-			t.tellData(s)
-		}
-		if n == len(p) {
-			return n, nil
-		}
-		return t.writeSlow(s, p, n)
+	if s.flags.Load()&fWrite == 0 || s.tx.Status() != 0 {
+		return t.writeSlow(s, p, 0)
 	}
-	return t.writeSlow(s, p, 0)
+	if !s.tx.Short(len(p)) || !s.tx.Room(len(p)) {
+		return t.writeAny(s, p)
+	}
+	s.txAudit.Enter("session tx", audit.Exclusive)
+	s.tx.Put(p)
+	s.tx.AdvanceTail(len(p))
+	s.txAudit.Leave(audit.Exclusive)
+	if s.tx.HasEvent() {
+		return len(p), nil
+	}
+	return t.writeTold(s, len(p))
+}
+
+// writeAny writes to an open session what fits of p, and goes on as the session
+// is blocking or not.
+func (t *Thread) writeAny(s *Session, p []byte) (int, error) {
+	n, _ := s.enqueue(p)
+	if n > 0 && !s.tx.HasEvent() {
+		t.tellData(s)
+	}
+	if n == len(p) {
+		return n, nil
+	}
+	return t.writeSlow(s, p, n)
+}
+
+// writeTold ends a write of n bytes by telling the consumer.
+func (t *Thread) writeTold(s *Session, n int) (int, error) {
+	t.tellData(s)
+	return n, nil
 }
 
 func (s *Session) enqueue(p []byte) (int, error) {

@@ -80,6 +80,35 @@ func (w *Worker) Lookup(h Handle) *Session {
 	return nil
 }
 
+// Directory is where a thread that needs it at each operation finds a worker's
+// sessions, as [Worker.Lookup] does. It knows where the first of them lie: one
+// load less, and what an operation does waits for each of these. A write and a
+// read of 64 B through null took 1.75 times those of a bare fifo, and 1.91 times
+// without.
+type Directory struct {
+	first *page[Session]
+	pool  *Pool[Session]
+}
+
+// Directory is that of the worker's sessions.
+func (w *Worker) Directory() Directory { return Directory{w.sessions.pages[0].Load(), &w.sessions} }
+
+// Find is the session of a handle, which is live or not: then there is none. It
+// needs no exclusion; that the session stays what it is while it is used does.
+func (d *Directory) Find(h Handle) (s *Session, live bool) {
+	i := uint32(h) & indexMask
+	page := d.first
+	if i >= pageSlots {
+		// Where no page was made the first one stands in, in which no slot has
+		// such an index.
+		if page = d.pool.pages[i>>pageBits].Load(); page == nil {
+			page = d.first
+		}
+	}
+	slot := &page[i%pageSlots]
+	return &slot.v, slot.handle.Load() == uint64(h)
+}
+
 // Live is the handle of the session at an index, 0 if there is none.
 func (w *Worker) Live(index uint32) Handle { return Handle(w.sessions.Live(index)) }
 

@@ -13,3 +13,7 @@ func (f *Fifo) copyIn(at uint64, from address, n uint64) {
 func (f *Fifo) copyOut(to address, at, n uint64) {
 	copy(bytesAt(to, n), bytesAt(unsafe.Add(f.base, at), n))
 }
+
+func (f *Fifo) shortIn(at uint64, from address, n uint64) { f.copyIn(at, from, n) }
+
+func (f *Fifo) shortOut(to address, at, n uint64) { f.copyOut(to, at, n) }

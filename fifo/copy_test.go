@@ -43,6 +43,22 @@ func TestCopies(t *testing.T) {
 				copy(want[guard+off:], mem[guard+at:][:n])
 				f.copyOut(addressOf(p), uint64(guard+at), uint64(len(p)))
 				same("copyOut", outside, n, at, off)
+
+				if n < 33 || n > 64 {
+					continue
+				}
+				fill(mem, n)
+				fill(outside, n+101)
+				copy(want, mem)
+				copy(want[guard+at:], p)
+				f.shortIn(uint64(guard+at), addressOf(p), uint64(len(p)))
+				same("shortIn", mem, n, at, off)
+
+				fill(mem, n)
+				copy(want, outside)
+				copy(want[guard+off:], mem[guard+at:][:n])
+				f.shortOut(addressOf(p), uint64(guard+at), uint64(len(p)))
+				same("shortOut", outside, n, at, off)
 			}
 		}
 	}

@@ -322,6 +322,22 @@ func (m *machine) Enqueue(t *rapid.T) {
 	m.enqueued(t, s, p, fit, got, err)
 }
 
+// Put writes a short message by steps, if that is what there is room for.
+func (m *machine) Put(t *rapid.T) {
+	s := m.subject(t)
+	n := rapid.IntRange(30, 70).Draw(t, "length")
+	p, f := m.message(n), m.producer(t, s)
+	if !f.Short(n) || !f.Room(n) {
+		return
+	}
+	if n <= 32 || n > 64 || n > s.room() {
+		t.Fatalf("%d bytes may be put, and there is room for %d", n, s.room())
+	}
+	f.Put(p)
+	f.AdvanceTail(n)
+	m.enqueued(t, s, p, n, n, nil)
+}
+
 // enqueued holds what Enqueue of p, or of pieces that are p together, has
 // answered against the model; fit bytes of it fit.
 func (m *machine) enqueued(t *rapid.T, s *subject, p []byte, fit, got int, err error) {
@@ -556,6 +572,24 @@ func (m *machine) dequeue(t *rapid.T, s *subject, n int) {
 	}
 	m.same(t, "Dequeue", p, s.held[:got])
 	m.freed(t, s, got, err != nil)
+}
+
+// Take reads a short message by steps, if there is one.
+func (m *machine) Take(t *rapid.T) {
+	s := m.subject(t)
+	n := rapid.IntRange(30, 70).Draw(t, "length")
+	f := m.consumer(t, s)
+	if !f.Short(n) || !f.There(n) && !f.Look(n) {
+		return
+	}
+	if n <= 32 || n > 64 || n > s.there() {
+		t.Fatalf("%d bytes may be taken, and there are %d", n, s.there())
+	}
+	p := m.buffer(n)
+	f.Take(p)
+	f.AdvanceHead(n)
+	m.same(t, "Take", p, s.held[:n])
+	m.freed(t, s, n, false)
 }
 
 func (m *machine) Peek(t *rapid.T) {

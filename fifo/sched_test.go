@@ -124,6 +124,18 @@ func enqueue(message int) feed {
 	}
 }
 
+// putShort writes a long message and a short one in turn, the short one by steps.
+func putShort(message int) feed {
+	return func(r *sched.Run, f *fifo.Fifo, pos, total int) int {
+		if pos%(message+64) != message || total-pos < 64 || !f.Room(64) {
+			return enqueue(max(message-pos%(message+64), 1))(r, f, pos, total)
+		}
+		f.Put(expected(uint64(pos), 64))
+		f.AdvanceTail(64)
+		return 64
+	}
+}
+
 // enqueuePieces writes a message as three pieces, or what fits of them.
 func enqueuePieces(message int) feed {
 	return func(r *sched.Run, f *fifo.Fifo, pos, total int) int {
@@ -186,6 +198,20 @@ func dequeue(most int) drain {
 	return func(r *sched.Run, f *fifo.Fifo, pos int) int {
 		n, err := f.Dequeue(p)
 		return drained(r, p[:n], pos, err)
+	}
+}
+
+// takeShort reads a short message by steps and then at most so many bytes.
+func takeShort(most int) drain {
+	p := make([]byte, most)
+	return func(r *sched.Run, f *fifo.Fifo, pos int) int {
+		if !f.There(64) && !f.Look(64) {
+			return dequeue(most)(r, f, pos)
+		}
+		f.Take(p[:64])
+		f.AdvanceHead(64)
+		n := drained(r, p[:64], pos, nil)
+		return n + dequeue(most)(r, f, pos+n)
 	}
 }
 
@@ -283,6 +309,8 @@ func TestSchedulesOfStream(t *testing.T) {
 		{"batched", 10_000, fifo.Batched(3), enqueue(1500), dequeues(1700)},
 		{"batched, one chunk", chunk, fifo.Batched(2), enqueue(chunk / 4), dequeues(chunk / 4)},
 		{"batches larger than the fifo", chunk, fifo.Batched(50), enqueue(chunk / 4), dequeues(chunk)},
+		{"by steps", 10_000, fifo.Release, putShort(3000), func() drain { return takeShort(3400) }},
+		{"by steps, one chunk", chunk, fifo.Release, putShort(chunk / 2), func() drain { return takeShort(chunk / 2) }},
 		{"in place", 10_000, fifo.Release, provide(3000), func() drain { return dropPieces(3500) }},
 		{"in place, batched", 10_000, fifo.Batched(2), provide(3000), func() drain { return dropPieces(3500) }},
 		{"pieces", 10_000, fifo.Release, enqueuePieces(3300), func() drain { return peek(3500) }},

@@ -197,7 +197,7 @@ type process struct {
 func (p *process) NewThread() vls.Thread { return p.newThread() }
 
 func (p *process) newThread() *thread {
-	return &thread{p: p, w: p.w, want: p.d.Takes.Read}
+	return &thread{p: p, w: p.w, sessions: p.w.Directory(), want: p.d.Takes.Read}
 }
 
 // Modes of a thread.
@@ -217,11 +217,12 @@ type thread struct {
 	want Set    // what the operation goes on with after a wait
 	// mode is which locks the thread needs. Who registers second, or forks,
 	// changes it.
-	mode atomic.Uint32
-	w    *core.Worker
-	c    *core.Thread // &core, nil until registered
-	core core.Thread
-	v    *session // whose S is held
+	mode     atomic.Uint32
+	sessions core.Directory
+	w        *core.Worker
+	c        *core.Thread // &core, nil until registered
+	core     core.Thread
+	v        *session // whose S is held
 
 	p    *process
 	slot int           // reader number for P

@@ -85,8 +85,8 @@ func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 	if t.mode.Load() != alone {
 		return t.readLocked(h, p)
 	}
-	s := t.w.Lookup(core.Handle(h))
-	if s == nil {
+	s, live := t.sessions.Find(core.Handle(h))
+	if !live {
 		setMark(&t.mark, 0)
 		return 0, syscall.EBADFD
 	}
@@ -110,8 +110,8 @@ func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 	if t.mode.Load() != alone {
 		return t.writeLocked(h, p)
 	}
-	s := t.w.Lookup(core.Handle(h))
-	if s == nil {
+	s, live := t.sessions.Find(core.Handle(h))
+	if !live {
 		setMark(&t.mark, 0)
 		return 0, syscall.EBADFD
 	}

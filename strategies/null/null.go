@@ -69,9 +69,10 @@ func (p *process) Exit() error {
 // thread is the one thread of a process. A VLS handle is the VCL session's.
 type thread struct {
 	vls.Unimplemented
-	c *core.Thread // nil until registered
-	w *core.Worker
-	p *process
+	c        *core.Thread // nil until registered
+	sessions core.Directory
+	w        *core.Worker
+	p        *process
 
 	fds []core.PollFD // memory for Poll
 }
@@ -89,6 +90,7 @@ func (t *thread) Register() error {
 	}
 	c.Bare = true
 	t.c, t.w, t.p.registered = c, t.p.w, true
+	t.sessions = t.w.Directory()
 	return nil
 }
 
@@ -167,10 +169,15 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 
 func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 	if t.c != nil {
-		if s := t.w.Lookup(core.Handle(h)); s != nil {
+		if s, live := t.sessions.Find(core.Handle(h)); live {
 			return t.c.Read(s, p)
 		}
 	}
+	return t.firstRead(h, p)
+}
+
+// firstRead is a read that may have to register the thread.
+func (t *thread) firstRead(h vls.Handle, p []byte) (int, error) {
 	s, err := t.session(h)
 	if err != nil {
 		return 0, err
@@ -180,10 +187,15 @@ func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 
 func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 	if t.c != nil {
-		if s := t.w.Lookup(core.Handle(h)); s != nil {
+		if s, live := t.sessions.Find(core.Handle(h)); live {
 			return t.c.Write(s, p)
 		}
 	}
+	return t.firstWrite(h, p)
+}
+
+// firstWrite is a write that may have to register the thread.
+func (t *thread) firstWrite(h vls.Handle, p []byte) (int, error) {
 	s, err := t.session(h)
 	if err != nil {
 		return 0, err
