@@ -46,6 +46,8 @@ func TestMigrationUnderLoad(t *testing.T) {
 					l.until = time.Now().Add(time.Minute)
 				}
 				guard(t, 2*time.Minute)
+				// A thread that sleeps keeps its processor for a while.
+				defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(12))
 				l.run(attach(t, vls.Options{Config: core.Config{Wait: wait}}), serve)
 			})
 		}
@@ -62,6 +64,9 @@ type load struct {
 	left  atomic.Int32 // connections that have not ended
 	moves atomic.Int64
 }
+
+// atLeast is how many moves the shortest run sees.
+const atLeast = 50
 
 func (l *load) run(a *app, serve func(*load, *thread)) {
 	t := l.t
@@ -104,8 +109,8 @@ func (l *load) run(a *app, serve func(*load, *thread)) {
 	clients.Wait()
 	servers.Wait()
 	p.free(t, "all")
-	if n := l.moves.Load(); n < threads {
-		t.Errorf("sessions moved %d times", n)
+	if n := l.moves.Load(); n < atLeast {
+		t.Errorf("sessions moved %d times, want %d", n, atLeast)
 	}
 	t.Logf("%d connections of %d bytes, %d moves seen", len(l.conns), l.conns[0].pos, l.moves.Load())
 }
@@ -116,7 +121,11 @@ func (l *load) ask(o *thread, seed int, conns []*echoed) {
 	rng := rand.New(rand.NewPCG(1, uint64(seed)))
 	pos := make([]int, len(conns))
 	buf, back := make([]byte, 6000), make([]byte, 6000)
-	more := func() bool { return pos[0] < l.bytes || time.Now().Before(l.until) }
+	more := func() bool {
+		// Where the sessions happen to stay with one thread there is nothing to see.
+		still := l.moves.Load() < atLeast && pos[0] < 100*l.bytes
+		return pos[0] < l.bytes || still || time.Now().Before(l.until)
+	}
 	for more() && !l.t.Failed() {
 		var n [16]int
 		for i, c := range conns {
@@ -211,17 +220,22 @@ func (l *load) reads(th *thread) {
 	}
 }
 
-// add puts all connections into the set, which this thread is the first to have.
+// add puts all connections that have not ended into the set, unless another
+// thread has done so: the threads begin at different times.
 func (l *load) add(th *thread, events uint32) {
 	for i, c := range l.conns {
 		for !c.mu.TryLock() {
 			idle(th) // who has it may want what is here
 		}
+		if c.ended {
+			c.mu.Unlock()
+			continue
+		}
 		if _, err := th.Attr(c.x, core.SetFlags, []byte{0, 8, 0, 0}); err != nil { // O_NONBLOCK
 			l.t.Error(err)
 		}
 		err := th.EpollCtl(l.set, core.EPOLL_CTL_ADD, c.x, &vls.EpollEvent{Events: events, Data: uint64(i)})
-		if err != nil && err != syscall.EEXIST && err != syscall.EBADFD {
+		if err != nil && err != syscall.EEXIST {
 			l.t.Error(err)
 		}
 		c.mu.Unlock()
