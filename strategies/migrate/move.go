@@ -337,10 +337,15 @@ func (t *thread) part(root *session, u *unit, by func(*core.Session) *core.Parce
 	}
 	// Who finds one of them takes all.
 	u.whole.Store(true)
-	if asker := t.w.asked.Load(); asker != 0 {
-		t.c.Nudge(asker - 1) // it may ask for what is not here any more
-	}
+	t.recall()
 	return line
+}
+
+// recall makes who asks the thread look whether what it asks for is still here.
+func (t *thread) recall() {
+	if asker := t.w.asked.Load(); asker != 0 {
+		t.c.Nudge(asker - 1)
+	}
 }
 
 // giveUp leaves a session of the thread's own, or its set, to whoever wants it.
