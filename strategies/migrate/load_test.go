@@ -48,7 +48,9 @@ func TestMigrationUnderLoad(t *testing.T) {
 				guard(t, 2*time.Minute)
 				// A thread that sleeps keeps its processor for a while.
 				defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(12))
-				l.run(attach(t, vls.Options{Config: core.Config{Wait: wait}}), serve)
+				a := attach(t, vls.Options{Config: core.Config{Wait: wait}})
+				a.patience = time.Hour // a machine that stands still loses nothing
+				l.run(a, serve)
 			})
 		}
 	}
@@ -119,6 +121,13 @@ func (l *load) run(a *app, serve func(*load, *thread)) {
 // there are enough.
 func (l *load) ask(o *thread, seed int, conns []*echoed) {
 	rng := rand.New(rand.NewPCG(1, uint64(seed)))
+	defer func() { // or the servers would wait for more
+		for _, c := range conns {
+			if err := o.Close(c.y); err != nil {
+				l.t.Error(err)
+			}
+		}
+	}()
 	pos := make([]int, len(conns))
 	buf, back := make([]byte, 6000), make([]byte, 6000)
 	more := func() bool {
@@ -155,11 +164,6 @@ func (l *load) ask(o *thread, seed int, conns []*echoed) {
 			}
 		}
 	}
-	for _, c := range conns {
-		if err := o.Close(c.y); err != nil {
-			l.t.Error(err)
-		}
-	}
 }
 
 // echo reads once from a connection and echoes it; false: nothing is there, or
@@ -184,7 +188,9 @@ func (l *load) echo(th *thread, c *echoed, buf []byte) bool {
 			l.t.Error(err)
 		}
 		if l.left.Add(-1) == 0 {
-			th.Close(l.set) // ends the waits of the others
+			if err := th.Close(l.set); err != nil { // ends the waits of the others
+				l.t.Error(err)
+			}
 		}
 		return false
 	}

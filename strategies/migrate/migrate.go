@@ -246,7 +246,7 @@ type worker struct {
 	idle bool       // under R: no thread answers there
 	used bool       // under the process's mu: a thread has it
 
-	_     [hw.FalseSharing]byte
+	_ [hw.FalseSharing]byte
 	// asked is 1 + the index of the worker that asks, 0 if nobody does. The owner
 	// looks at each operation.
 	asked atomic.Uint32
