@@ -461,14 +461,17 @@ func (t *thread) settle(waiting bool) {
 	t.debts = nil
 	var kept []*session
 	for _, v := range debts {
-		if v.at.Load() != t.w || len(v.line) == 0 {
-			continue
-		}
-		if waiting && t.kind == others || waiting && v == t.waitsFor && t.alike(v.line) {
+		l := v.lock.Load()
+		t.lockS(l) // if the process was killed, all of it may be closed just now
+		owed := v.at.Load() == t.w && len(v.line) > 0
+		keep := waiting && (t.kind == others || v == t.waitsFor && owed && t.alike(v.line))
+		t.unlockS(l)
+		switch {
+		case owed && keep:
 			kept = append(kept, v)
-			continue
+		case owed:
+			t.giveUp(v)
 		}
-		t.giveUp(v)
 	}
 	t.debts = kept
 	t.owes = len(kept) > 0 || len(t.losses) > 0
