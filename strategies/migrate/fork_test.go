@@ -35,7 +35,7 @@ func TestForkOfWorkers(t *testing.T) {
 		p.free(t, "fork")
 		// The child's table has the parent's handles and their indices.
 		c, d := newThread(t, child), newThread(t, child)
-		defer serving(d)()
+		stop := serving(d)
 		evs := make([]vls.EpollEvent, 4)
 		for i := range xs {
 			write(t, o, ys[i], fmt.Sprint("to ", i))
@@ -47,7 +47,9 @@ func TestForkOfWorkers(t *testing.T) {
 			write(t, c, xs[i], "back")
 			read(t, o, ys[i], "back")
 		}
+		stop()
 		child.free(t, "that")
+		defer serving(d)()
 		// When the parent has gone they are the child's alone.
 		for len(p.threads) > 0 {
 			ok(t, p.threads[0].Exit())

@@ -337,10 +337,15 @@ func (t *thread) part(root *session, u *unit, by func(*core.Session) *core.Parce
 	}
 	// Who finds one of them takes all.
 	u.whole.Store(true)
-	if asker := t.w.asked.Load(); asker != 0 {
-		t.c.Nudge(asker - 1) // it may ask for what is not here any more
-	}
+	t.recall()
 	return line
+}
+
+// recall makes who asks the thread look whether what it asks for is still here.
+func (t *thread) recall() {
+	if asker := t.w.asked.Load(); asker != 0 {
+		t.c.Nudge(asker - 1)
+	}
 }
 
 // giveUp leaves a session of the thread's own, or its set, to whoever wants it.
@@ -456,14 +461,17 @@ func (t *thread) settle(waiting bool) {
 	t.debts = nil
 	var kept []*session
 	for _, v := range debts {
-		if v.at.Load() != t.w || len(v.line) == 0 {
-			continue
-		}
-		if waiting && t.kind == others || waiting && v == t.waitsFor && t.alike(v.line) {
+		l := v.lock.Load()
+		t.lockS(l) // if the process was killed, all of it may be closed just now
+		owed := v.at.Load() == t.w && len(v.line) > 0
+		keep := waiting && (t.kind == others || v == t.waitsFor && owed && t.alike(v.line))
+		t.unlockS(l)
+		switch {
+		case owed && keep:
 			kept = append(kept, v)
-			continue
+		case owed:
+			t.giveUp(v)
 		}
-		t.giveUp(v)
 	}
 	t.debts = kept
 	t.owes = len(kept) > 0 || len(t.losses) > 0

@@ -264,6 +264,7 @@ func (t *thread) Close(h vls.Handle) error {
 		t.release(v)
 		p.table.Free(uint64(h))
 		t.unwriteP()
+		t.recall()
 		t.tell(line)
 		t.end(nil)
 		return err
