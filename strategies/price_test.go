@@ -178,10 +178,10 @@ func (p *pricing) round() map[string]float64 {
 	order := slices.Sorted(maps.Keys(names))
 	for _, i := range rand.Perm(len(chores)) {
 		c := chores[i]
+		runtime.GC() // not before each, which would take longer than what is measured
 		for _, j := range rand.Perm(len(order)) {
 			what := c.name + ": " + order[j]
 			p.at.Store(&what)
-			runtime.GC()
 			a := must(must(vls.Lookup(order[j]))(p).New(vls.Options{
 				Config: core.Config{Wait: core.Park, SegmentSize: 16 << 20, RxFifoSize: 16 << 10, TxFifoSize: 16 << 10},
 			}))(p)
