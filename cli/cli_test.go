@@ -175,7 +175,7 @@ func TestBadInput(t *testing.T) {
 		{"run --baseline perworker,where=app", []string{"where=app", "when=always"}},
 		{"locks perworker", []string{`"perworker"`}},
 		{"locks --strategies none", []string{`"none"`, "perworker"}},
-		{"locks --strategies perworkr", []string{`"perworkr"`, `"perworker"`}},
+		{"locks --strategies perworkr", []string{`"perworkr"`, "perworker, perworker-orig"}},
 		{"locks --strategies perworker,session=qlock", []string{"session=qlock", "mcs, clh, futex"}},
 		{"locks --strategies spoolrw,wher=app", []string{`"wher"`, "where, when"}},
 		{"locks --strategies spoolrw,enter=try,enter=try", []string{"enter", "twice"}},
