@@ -63,20 +63,12 @@ func knobs() (list []priced) {
 		}
 		list = append(list, priced{"perworker," + set, against})
 	}
-	s, err := vls.Lookup("perworker")
-	if err != nil {
-		return nil
-	}
-	for _, k := range s.Knobs {
-		switch k.Name {
-		case "table", "session", "queue", "pool":
-			for _, v := range k.Values {
-				one := priced{"perworker," + k.Name + "=" + v, "perworker"}
-				if _, err := vls.Lookup(one.name); err == nil && v != k.Default {
-					list = append(list, one)
-				}
-			}
-		}
+	for _, set := range []string{
+		"table=rwmutex", "table=rwpending", "table=phasefair",
+		"session=mutex", "session=tas", "session=ticket", "session=mcs", "session=clh", "session=futex",
+		"queue=mutex", "queue=mcs", "queue=futex", "pool=mutex", "pool=mcs", "pool=futex", "shared=futex",
+	} {
+		list = append(list, priced{"perworker," + set, "perworker"})
 	}
 	return list
 }
@@ -94,6 +86,7 @@ type chore struct {
 var chores = []chore{
 	{"one thread", (*pricing).oneThread},
 	{"two threads", (*pricing).twoThreads},
+	{"on one session", (*pricing).oneSession},
 	{"shared by fork", (*pricing).sharedByFork},
 	{"create and close", (*pricing).createClose},
 	{"in two processes", (*pricing).twoProcesses},
@@ -193,10 +186,11 @@ func (p *pricing) round() map[string]float64 {
 	return round
 }
 
-// together runs each of fs again and again for a while, on a core of its own,
-// and returns the calls a second of all.
+// together runs each of fs again and again, on a core of its own, and returns
+// the calls a second of all: of each the median over five parts of a slot, since
+// a part may lose its core to others for a while.
 func (p *pricing) together(fs ...func()) float64 {
-	const slot, warm = 2 * time.Millisecond, 200 * time.Microsecond
+	const part, warm = 500 * time.Microsecond, 200 * time.Microsecond
 	rates := make(chan float64, len(fs))
 	var ready atomic.Int32
 	for i, f := range fs {
@@ -221,7 +215,11 @@ func (p *pricing) together(fs ...func()) float64 {
 				return float64(n) / hw.CyclesToNanos(now-begin) * 1e9
 			}
 			run(warm)
-			rates <- run(slot)
+			var parts []float64
+			for range 5 {
+				parts = append(parts, run(part))
+			}
+			rates <- median(parts)
 		}()
 	}
 	sum := 0.0
@@ -265,6 +263,17 @@ func (p *pricing) twoThreads(a vls.App) float64 {
 	tx, ty := p.pair(t)
 	ux, uy := p.pair(u)
 	return p.together(writeRead(t, tx, ty), writeRead(u, ux, uy))
+}
+
+// oneSession is the same by both, on the same sessions. Who has written finds
+// what to read, his or the other's.
+func (p *pricing) oneSession(a vls.App) float64 {
+	proc := must(a.NewProcess())(p)
+	t, u := proc.NewThread(), proc.NewThread()
+	check(p, t.Register())
+	check(p, u.Register())
+	x, y := p.pair(t)
+	return p.together(writeRead(t, x, y), writeRead(u, x, y))
 }
 
 // sharedByFork is the same by the only thread of a process, on sessions that it
@@ -361,7 +370,11 @@ func (p *pricing) tables(rounds []map[string]float64) string {
 	var b strings.Builder
 	m, _, err := harness.Inspect(results.Plan{}, time.Now())
 	check(p, err)
-	fmt.Fprintf(&b, "%d rounds on %s, %d of its CPUs, %s, %s.\n", len(rounds), m.CPU, m.CPUs, m.Kernel, runtime.Version())
+	where := "whose two are cores of their own, as far as the kernel says"
+	if m.SMT {
+		where = "with SMT"
+	}
+	fmt.Fprintf(&b, "%d rounds on an %s of %d CPUs, %s, Linux %s, %s.\n", len(rounds), m.CPU, m.CPUs, where, m.Kernel, runtime.Version())
 	p.table(&b, rounds, "built, against its original", repairs)
 	p.table(&b, rounds, "knob, in perworker", knobs())
 	return b.String()
@@ -399,6 +412,19 @@ func (p *pricing) table(b *strings.Builder, rounds []map[string]float64, head st
 	b.WriteByte('\n')
 	row(line...)
 	row(rule...)
+	if list[0].against == "perworker" {
+		line := []string{"perworker itself, ns"}
+		for _, c := range chores {
+			var nanos []float64
+			for _, r := range rounds {
+				if v, ok := r[c.name+": perworker"]; ok {
+					nanos = append(nanos, 1e9/v)
+				}
+			}
+			line = append(line, fmt.Sprintf("%.0f", median(nanos)))
+		}
+		row(line...)
+	}
 	for i, one := range list {
 		name := strings.TrimPrefix(one.name, "perworker,")
 		if one.against != "perworker" && strings.HasPrefix(one.against, "perworker,") {
