@@ -175,6 +175,13 @@ func TestBadInput(t *testing.T) {
 		{"run --baseline perworker,where=app", []string{"where=app", "when=always"}},
 		{"locks perworker", []string{`"perworker"`}},
 		{"locks --strategies none", []string{`"none"`, "perworker"}},
+		{"locks --strategies perworkr", []string{`"perworkr"`, "perworker, perworker-orig"}},
+		{"locks --strategies perworker,session=qlock", []string{"session=qlock", "mcs, clh, futex"}},
+		{"locks --strategies spoolrw,wher=app", []string{`"wher"`, "where, when"}},
+		{"locks --strategies spoolrw,enter=try,enter=try", []string{"enter", "twice"}},
+		{"locks --strategies perworker,hold=session", []string{"hold=session", "close=two-phase"}},
+		{"locks --strategies shared,when=several", []string{"when=several", "where=process"}},
+		{"locks --strategies shared-orig,session=mcs", []string{"shared-orig", `"session"`, "none"}},
 		{"locks --strategies spoolrw,pool=rwspin", []string{"rwspin", "keep a writer out", "rwpending"}},
 		{"locks --format csv", []string{`"csv"`, "table, json"}},
 		{"list", []string{"strategies, knobs, workloads, locks"}},
@@ -414,6 +421,45 @@ func TestLocks(t *testing.T) {
 	})
 	if i < 0 || rows[i].Takes.String() != "P.r S SP.r" || rows[i].Strategy != "perworker,io=pool,pool=phasefair" {
 		t.Errorf("row %d of %s", i, out)
+	}
+}
+
+// It counts all that are built, each in every mode, and says what a wait holds.
+func TestLocksOfAll(t *testing.T) {
+	rows := func(args ...string) (rows []census.Row) {
+		t.Helper()
+		code, out, err := vlsbench(t, append([]string{"locks", "--format", "json"}, args...)...)
+		if jerr := json.Unmarshal([]byte(out), &rows); code != 0 || jerr != nil {
+			t.Fatalf("exit %d, %s, %v", code, err, jerr)
+		}
+		return rows
+	}
+	built := rows()
+	for _, s := range vls.Strategies() {
+		if s.Kind != vls.Built {
+			continue
+		}
+		modes, err := census.Modes(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range modes {
+			for _, operation := range []string{"create", "read", "close"} {
+				if !slices.ContainsFunc(built, func(r census.Row) bool {
+					return r.Strategy == s.Name && r.Mode == m && r.Operation == operation && !r.Waits
+				}) {
+					t.Errorf("%s, %s: nothing of %s", s.Name, m, operation)
+				}
+			}
+		}
+	}
+	for _, r := range rows("--strategies", "spoolrw,spoolrw-orig") {
+		if r.Operation != "read" || r.Mode != census.SeveralThreads || !r.Waits {
+			continue
+		}
+		if want := map[string]string{"spoolrw": "none", "spoolrw-orig": "S SP.r"}[r.Strategy]; r.Holds.String() != want {
+			t.Errorf("%s holds %s while it waits in read, want %s", r.Strategy, r.Holds, want)
+		}
 	}
 }
 

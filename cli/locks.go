@@ -5,6 +5,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"vlsbench/audit"
 	"vlsbench/internal/census"
 	"vlsbench/vls"
 
@@ -54,7 +55,8 @@ var locksCommand = command{
 
 Each operation is made once, alone, and counted: the figures are the same on
 every machine. P.r is the lock P taken as a reader, P.w as a writer. What the
-letters stand for is in docs/strategies.md.
+letters stand for is in docs/strategies.md. A build with the tag audit tells
+too if the locks of a strategy are taken in a circle, and where.
 `,
 }
 
@@ -92,5 +94,8 @@ func (p *program) printLocks(s vls.Strategy, rows []census.Row) {
 		fmt.Fprintf(w, "  %s\n", strings.Join(line, "\t"))
 	}
 	w.Flush()
+	if circle := audit.Cycle(s.Name); circle != "" {
+		fmt.Fprintf(p.stdout, "\n%s", circle)
+	}
 	fmt.Fprintln(p.stdout)
 }

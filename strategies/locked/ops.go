@@ -177,23 +177,26 @@ func (t *thread) Close(h vls.Handle) error {
 
 // closeInOne has P.w from the look-up on.
 func (t *thread) closeInOne(h vls.Handle, single bool) error {
-	table := !single || t.p.d.Always
-	for b := (pause{}); ; b.wait() {
-		if table {
-			t.lockP()
-		}
+	if single && !t.p.d.Always {
 		v := t.lookup(h)
 		if v == nil {
-			if table {
-				t.unlockP()
-			}
 			return syscall.EBADFD
 		}
-		if !table && !v.shared || t.lockSUnderP(v) {
+		if v.shared {
+			t.lockS(v) // no P is held, so it may be waited for
+		}
+		return t.close(v, single)
+	}
+	for b := (pause{}); ; b.wait() {
+		t.lockP()
+		v := t.lookup(h)
+		if v == nil {
+			t.unlockP()
+			return syscall.EBADFD
+		}
+		if t.lockSUnderP(v) {
 			err := t.close(v, single)
-			if table {
-				t.unlockP()
-			}
+			t.unlockP()
 			return err
 		}
 		t.unlockP()

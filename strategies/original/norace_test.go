@@ -1,0 +1,5 @@
+//go:build !race
+
+package original_test
+
+const underRace = false
