@@ -155,7 +155,7 @@ func (p *player) unheard(s *session) {
 		if p.level(1, s, 0)&core.EPOLLERR != 0 {
 			return
 		}
-		time.Sleep(time.Duration(i) * 20 * time.Microsecond)
+		nap(time.Duration(i) * 20 * time.Microsecond)
 	}
 	if e := p.attr(0, s, core.GetError); e != int(syscall.ECONNREFUSED) {
 		p.fail("%s: error %d of %v, which nobody heard", p.sides[0].name, e, s)

@@ -128,10 +128,14 @@ func Run(t *testing.T, judged, believed vls.Strategy, ops int, progress func(Sta
 			progress(total)
 		}
 	}
-	if f := flag.Lookup("rapid.steps"); f.Value.String() == f.DefValue {
-		check(t, f.Value.Set(strconv.Itoa(steps)))
-		defer func() { check(t, f.Value.Set(f.DefValue)) }()
+	set := func(name string, n int) {
+		if f := flag.Lookup(name); f.Value.String() == f.DefValue {
+			check(t, f.Value.Set(strconv.Itoa(n)))
+			t.Cleanup(func() { check(t, f.Value.Set(f.DefValue)) })
+		}
 	}
+	set("rapid.steps", steps)
+	set("rapid.checks", ops/steps+1)
 	defer func() {
 		if failed == nil {
 			return
