@@ -150,7 +150,7 @@ func (p *player) unheard(s *session) {
 	if !s.peer || p.level(0, s, 0)&core.EPOLLERR == 0 {
 		return
 	}
-	s.woken = true
+	s.stirred = true
 	for i := range 20 {
 		if p.level(1, s, 0)&core.EPOLLERR != 0 {
 			return
