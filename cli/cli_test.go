@@ -120,6 +120,13 @@ func TestBadInput(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(drawn, "plots", "ratio.png"), []byte("mine"), 0o666); err != nil {
 		t.Fatal(err)
 	}
+	conf := func(lines string) string {
+		name := filepath.Join(t.TempDir(), "vcl.conf")
+		if err := os.WriteFile(name, []byte("vcl {\n"+lines+"\n}\n"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
 	for _, c := range []struct {
 		args string
 		want []string
@@ -157,6 +164,13 @@ func TestBadInput(t *testing.T) {
 		{"run --cpus 0 --pin none", []string{"--cpus 0", "--pin none"}},
 		{"run --pin tight", []string{`"tight"`, "core, smt, none"}},
 		{"run --wait nap", []string{`"nap"`, "spin, adaptive, park"}},
+		{"run --vcl-config nothing-there", []string{"--vcl-config", "nothing-there"}},
+		{"run --vcl-config .", []string{"--vcl-config", "directory"}},
+		{"run --vcl-config " + conf("heapsize 64M\nrx-fifo-sise 5"), []string{"vcl.conf: line 3", `"rx-fifo-sise"`, "rx-fifo-size, "}},
+		{"run --vcl-config " + conf("rx-fifo-size 17"), []string{"vcl.conf: line 2", "rx-fifo-size 17", "4096 to "}},
+		{"run --vcl-config " + conf("rx-fifo-size 4096\ntx-fifo-size 8192"), []string{"vcl.conf", "up to 8192", "at least 65536"}},
+		{"run --threads 2 --procs 2 --vcl-config " + conf("max-workers 3"), []string{"vcl.conf", "max-workers 3", "at least 4"}},
+		{"run --vcl-config " + conf("segment-size 1m"), []string{"vcl.conf", "segment-size 1048576", "at least "}},
 		{"run --seed many", []string{"many", "--seed"}},
 		{"run --format xml", []string{`"xml"`, "table, jsonl, csv, bench"}},
 		{"run --progress loud", []string{`"loud"`, "auto, plain, off"}},
@@ -511,6 +525,27 @@ func TestPlan(t *testing.T) {
 		if q, _ := plan("--profile", name); len(q.Cells) == 0 || q.Profile != name {
 			t.Errorf("%s: %+v", name, q)
 		}
+	}
+}
+
+// A vcl.conf has its effect in the run and is kept with it, but for what has none.
+func TestVCLConfig(t *testing.T) {
+	t.Chdir(t.TempDir())
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(os.WriteFile("vcl.conf", []byte("vcl {\n  rx-fifo-size 100000 # bytes\n  use-mq-eventfd\n  namespace-secret 1234\n}\n"), 0o666))
+	code, _, stderr := vlsbench(t, tiny("--vcl-config", "vcl.conf", "--out", "mine")...)
+	if code != exitDone || !strings.Contains(stderr, "note: vcl.conf: line 3: use-mq-eventfd has no effect") {
+		t.Fatalf("exit %d, %s", code, stderr)
+	}
+	set, err := results.Read(filepath.Join("mine", results.FileName))
+	check(err)
+	if want := "vcl {\nrx-fifo-size 100000\n}\n"; set.Run.Plan.VCL != want {
+		t.Errorf("kept is %q, want %q", set.Run.Plan.VCL, want)
 	}
 }
 

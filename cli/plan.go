@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,6 +70,7 @@ type request struct {
 	cpus       cpuList
 	pin        string
 	wait       string
+	vclConfig  string
 	seed       uint64
 	given      func(flag string) bool
 }
@@ -102,7 +104,10 @@ func (r request) plan() (results.Plan, []string, error) {
 	if _, err := core.ParseWait(r.wait); err != nil {
 		return p, nil, usagef("--wait: %w", err)
 	}
-	var notes []string
+	notes, err := r.vcl(&p)
+	if err != nil {
+		return p, nil, err
+	}
 	note, err := r.strategiesOf(&p)
 	if err != nil {
 		return p, nil, err
@@ -120,6 +125,27 @@ func (r request) plan() (results.Plan, []string, error) {
 		return p, nil, usageError{err}
 	}
 	return p, notes, nil
+}
+
+// vcl reads the vcl.conf. The notes name what has no effect.
+func (r request) vcl(p *results.Plan) (notes []string, err error) {
+	if r.vclConfig == "" {
+		return nil, nil
+	}
+	f, err := os.Open(r.vclConfig)
+	if err != nil {
+		return nil, usagef("--vcl-config: %w", err)
+	}
+	defer f.Close()
+	c, read, err := core.ReadConfig(f)
+	if err != nil {
+		return nil, usagef("--vcl-config %s: %w", r.vclConfig, err)
+	}
+	for _, n := range read {
+		notes = append(notes, fmt.Sprintf("%s: %s", r.vclConfig, n))
+	}
+	p.VCL = c.VCL()
+	return notes, nil
 }
 
 // strategiesOf fills in the strategies and the baseline.

@@ -37,6 +37,7 @@ var runCommand = command{
   vlsbench run --threads 2 --procs 1,2 --workloads pingpong --wait park
   vlsbench run --profile standard --out /tmp/mine --format bench > mine.txt
   vlsbench run --seed 42 --rounds 200 --cpus 2,3
+  vlsbench run --vcl-config /etc/vpp/vcl.conf
 
 Threads are pinned in turn to the CPUs. Two threads in one process share a
 worker, two in two processes (--procs 2) do not. Every combination of the lists
@@ -61,6 +62,7 @@ func runFlags(fs *pflag.FlagSet, o *output) *request {
 	fs.Var(&r.cpus, "cpus", "CPUs to pin to, thread by thread (default all that are allowed, in the order of --pin)")
 	fs.StringVar(&r.pin, "pin", "core", "order of CPUs: core (a core each first), smt (siblings next to each other), none (not pinned)")
 	fs.StringVar(&r.wait, "wait", "spin", "how threads wait: spin, adaptive, park")
+	fs.StringVar(&r.vclConfig, "vcl-config", "", "a `FILE` in the form of vcl.conf: its fifo, queue and segment sizes and worker limit are taken in place of the workloads' own")
 	fs.Uint64Var(&r.seed, "seed", 0, "order of rounds and place of objects (default from the clock)")
 	fs.StringVar(&o.dir, "out", "", "directory for results and pictures (default one under results/runs and plots/runs)")
 	fs.StringVar(&o.format, "format", "table", "what is printed at the end: table, jsonl, csv, bench")

@@ -111,8 +111,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = 10 * time.Second
 	}
-	if t := c.SessionTimeout; t < time.Millisecond || t > time.Hour {
-		return c, fmt.Errorf("session-timeout %v: want 1ms to 1h", t)
+	if t := c.SessionTimeout; t < minTimeout || t > maxTimeout {
+		return c, fmt.Errorf("session-timeout %v: want %v to %v", t, minTimeout, maxTimeout)
 	}
 	if c.Wait > Park {
 		return c, fmt.Errorf("wait %d: want spin, adaptive or park", c.Wait)

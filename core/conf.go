@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/bits"
 	"strconv"
 	"strings"
@@ -13,8 +14,8 @@ import (
 	"vlsbench/fifo"
 )
 
-// Limits of the time-outs of a vcl.conf, in seconds.
-const minTimeout, maxTimeout = 1, 3600
+// Limits of the time-outs of a vcl.conf, and of a configuration.
+const minTimeout, maxTimeout = time.Millisecond, time.Hour
 
 // confOption is a name of vcl.conf. Those that set nothing here are accepted,
 // since a user's own file has them, and noted with the reason.
@@ -40,12 +41,12 @@ func confOptions() []confOption {
 		all = append(all, confOption{name: s.name, kind: kind, min: s.min, max: s.max})
 	}
 	all = append(all,
-		confOption{name: "session-timeout", kind: "seconds", min: minTimeout, max: maxTimeout},
-		confOption{name: "app-timeout", kind: "seconds", min: minTimeout, max: maxTimeout, why: "an application is attached at once"},
+		confOption{name: "session-timeout", kind: "seconds"},
+		confOption{name: "app-timeout", kind: "seconds", why: "an application is attached at once"},
 		confOption{name: "use-mq-eventfd", why: "queues are slept on by futex"},
 		confOption{name: "multi-thread-workers", why: "whether a thread has a worker of its own is the strategy's to say"},
 	)
-	for _, name := range []string{"app-socket-api", "api-socket-name", "api-prefix", "namespace-id", "namespace-secret", "tls-engine"} {
+	for _, name := range []string{"app-socket-api", "api-socket-name", "api-prefix", "namespace-id", "namespace-secret", "tls-engine", "uid", "gid"} {
 		all = append(all, confOption{name: name, kind: "text", why: noVPP})
 	}
 	for _, name := range []string{
@@ -64,7 +65,7 @@ func confOptions() []confOption {
 
 // ReadConfig reads a vcl.conf: one section, vcl { … }, with a name and, where it
 // takes one, a value on each line; # begins a comment. Numbers are decimal or
-// 0x…, those of bytes may end in k, m or g. Of a name that comes twice the last
+// 0x…, those of bytes may end in k, m or g, seconds may have a fraction. Of a name that comes twice the last
 // one counts. What the file does not say is zero, for which New takes defaults.
 //
 // The notes name what is valid in a vcl.conf and is not, or not quite, done
@@ -112,6 +113,24 @@ func ReadConfig(r io.Reader) (c Config, notes []string, err error) {
 	return c, notes, nil
 }
 
+// VCL is what a vcl.conf says that ReadConfig reads as c: the settings that are
+// not zero, "" if all are. Those that a vcl.conf has no name for are left out.
+func (c Config) VCL() string {
+	var text strings.Builder
+	for _, s := range settings {
+		if v := *s.field(&c); v != 0 {
+			fmt.Fprintf(&text, "%s %d\n", s.name, v)
+		}
+	}
+	if t := c.SessionTimeout; t != 0 {
+		fmt.Fprintf(&text, "session-timeout %v\n", t.Seconds())
+	}
+	if text.Len() == 0 {
+		return ""
+	}
+	return "vcl {\n" + text.String() + "}\n"
+}
+
 // set takes over one line.
 func (c *Config) set(options []confOption, words []string) (note string, err error) {
 	for _, o := range options {
@@ -134,7 +153,17 @@ func (c *Config) setOption(o confOption, values []string) (note string, err erro
 	case o.kind == "text" && len(values) != 1:
 		return "", fmt.Errorf("%s %s: want one value", o.name, value)
 	}
-	if o.kind != "" && o.kind != "text" {
+	switch o.kind {
+	case "", "text":
+	case "seconds":
+		d, ok := seconds(value)
+		if !ok {
+			return "", fmt.Errorf("%s %s: want a number of seconds from %v to %v", o.name, value, minTimeout.Seconds(), maxTimeout.Seconds())
+		}
+		if o.why == "" {
+			c.SessionTimeout = d
+		}
+	default:
 		bad := fmt.Errorf("%s %s: want a number of %s from %d to %d", o.name, value, o.kind, o.min, o.max)
 		n, ok := number(value, o.kind == "bytes")
 		if ok && o.kind == "events" && n > 0 {
@@ -153,14 +182,23 @@ func (c *Config) setOption(o confOption, values []string) (note string, err erro
 				*s.field(c) = int(n)
 			}
 		}
-		if o.name == "session-timeout" {
-			c.SessionTimeout = time.Duration(n) * time.Second
-		}
 	}
 	if o.why != "" {
 		note = fmt.Sprintf("%s has no effect: %s", o.name, o.why)
 	}
 	return note, nil
+}
+
+// seconds reads a time, which may have a fraction.
+func seconds(s string) (time.Duration, bool) {
+	if strings.Trim(s, "0123456789.") != "" {
+		return 0, false // no exponents, and none of what is no number
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || f < minTimeout.Seconds() || f > maxTimeout.Seconds() {
+		return 0, false
+	}
+	return time.Duration(math.Round(f * float64(time.Second))), true
 }
 
 // number reads a number that is not negative, with a unit if it may have one.

@@ -22,7 +22,7 @@ vcl {
   max-workers 9
 
   app-timeout 30
-  session-timeout 20
+  session-timeout 20.5
   use-mq-eventfd
   multi-thread-workers
   app-socket-api /run/vpp/app_ns_sockets/default
@@ -34,7 +34,7 @@ vcl {
 	}
 	want := Config{
 		RxFifoSize: 4_000_000, TxFifoSize: 65536, EventQueueSize: 4096, SegmentSize: 512 << 20,
-		MaxWorkers: 9, SessionTimeout: 20 * time.Second,
+		MaxWorkers: 9, SessionTimeout: 20500 * time.Millisecond,
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("%+v\nwant %+v", c, want)
@@ -49,6 +49,13 @@ vcl {
 	}
 	if _, err := c.withDefaults(); err != nil {
 		t.Errorf("what was read is not valid: %v", err)
+	}
+	const text = "vcl {\nrx-fifo-size 4000000\ntx-fifo-size 65536\nevent-queue-size 4096\nsegment-size 536870912\nmax-workers 9\nsession-timeout 20.5\n}\n"
+	if s := c.VCL(); s != text {
+		t.Errorf("it is written as\n%s\nwant\n%s", s, text)
+	}
+	if s := (Config{Wait: Park, SessionThread: true}).VCL(); s != "" {
+		t.Errorf("what has no name there is written as %q", s)
 	}
 }
 
@@ -80,8 +87,10 @@ func TestReadConfigErrors(t *testing.T) {
 		"vcl {\nmax-workers 2k\n}":                     {"line 2", "max-workers 2k", "1 to 255"},
 		"vcl {\nsegment-size 99999999999999999999\n}":  {"line 2", "segment-size", "1048576"},
 		"vcl {\nsegment-size 18446744073709551615g\n}": {"line 2", "segment-size", "1048576"},
-		"vcl {\nsession-timeout 0\n}":                  {"line 2", "session-timeout 0", "seconds from 1 to 3600"},
-		"vcl {\napp-timeout 1.5\n}":                    {"line 2", "app-timeout 1.5", "seconds"},
+		"vcl {\nsession-timeout 0\n}":                  {"line 2", "session-timeout 0", "seconds from 0.001 to 3600"},
+		"vcl {\napp-timeout 1.5.2\n}":                  {"line 2", "app-timeout 1.5.2", "seconds"},
+		"vcl {\napp-timeout inf\n}":                    {"line 2", "app-timeout inf", "seconds"},
+		"vcl {\nsession-timeout\n}":                    {"line 2", "session-timeout", "seconds"},
 		"vcl {\nuse-mq-eventfd yes\n}":                 {"line 2", "use-mq-eventfd", "no value", "yes"},
 		"vcl {\napi-prefix\n}":                         {"line 2", "api-prefix", "one value"},
 		"vcl {\n" + strings.Repeat("x", 1<<17):         {"line 2", "longer"},
@@ -102,7 +111,8 @@ func TestReadConfigErrors(t *testing.T) {
 	}
 }
 
-// Whatever is in the file: no panic, and what is accepted is valid.
+// Whatever is in the file: no panic, and what is accepted is valid and is the same
+// when it was written and read again.
 func FuzzReadConfig(f *testing.F) {
 	for _, s := range []string{
 		"vcl {\nrx-fifo-size 4000000\nevent-queue-size 100000\nsegment-size 0x10000000\n}\n",
@@ -121,6 +131,12 @@ func FuzzReadConfig(f *testing.F) {
 		}
 		if _, err := c.withDefaults(); err != nil {
 			t.Errorf("accepted, but not valid: %v", err)
+		}
+		if text := c.VCL(); text != "" {
+			again, notes, err := ReadConfig(strings.NewReader(text))
+			if err != nil || len(notes) != 0 || again != c {
+				t.Errorf("%+v is written as\n%s\nwhich is read as %+v (%q, %v)", c, text, again, notes, err)
+			}
 		}
 	})
 }

@@ -80,6 +80,13 @@ func resolve(p results.Plan) (*experiment, error) {
 		}
 		all = append(all, s)
 	}
+	var vcl core.Config
+	if p.VCL != "" {
+		var err error
+		if vcl, _, err = core.ReadConfig(strings.NewReader(p.VCL)); err != nil {
+			return nil, fmt.Errorf("vcl.conf: %w", err)
+		}
+	}
 	out := make(map[string]int)
 	for _, c := range p.Cells {
 		work, err := workloads.Lookup(c.Workload)
@@ -90,7 +97,7 @@ func resolve(p results.Plan) (*experiment, error) {
 		if err != nil {
 			return nil, err
 		}
-		params := workloads.Params{Threads: c.Threads, Procs: c.Procs, Sessions: c.Sessions, Size: c.Size, Wait: wait}
+		params := workloads.Params{Threads: c.Threads, Procs: c.Procs, Sessions: c.Sessions, Size: c.Size, Wait: wait, VCL: vcl}
 		if err := work.Accepts(params); err != nil {
 			return nil, err
 		}

@@ -71,6 +71,8 @@ type Plan struct {
 	// of it, spoils its round for all strategies.
 	MinOverlap float64 `json:"min_overlap"`
 	MaxStall   float64 `json:"max_stall"`
+	// VCL is what was configured in place of the defaults, as a vcl.conf.
+	VCL string `json:"vcl,omitempty"`
 }
 
 // Machine is where the run was made.

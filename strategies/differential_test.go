@@ -17,13 +17,10 @@ import (
 )
 
 var (
-	soak    = flag.Bool("soak", false, "play a million operations against each kernel strategy, with progress on stderr")
-	tapeOps = flag.Int("tape.ops", 0, "operations of the differential test, of each pair; 0: 10,000 against kernel-unix, 2,000 against kernel-tcp")
+	soak    = flag.Bool("soak", false, "play a million operations on each strategy against each kernel strategy, with progress on stderr")
+	soakOut = flag.String("soak.out", "", "file in which -soak leaves what it was made of, in Markdown")
+	tapeOps = flag.Int("tape.ops", 0, "operations of the differential test on each strategy against each kernel strategy; 0: 10,000")
 )
-
-// soakOps is what -soak plays against each kernel strategy, all strategies
-// together.
-const soakOps = 1_000_000
 
 // built are the strategies that are judged.
 func built() (list []vls.Strategy) {
@@ -61,14 +58,13 @@ func TestDifferential(t *testing.T) {
 	for k, p := range pairs {
 		name := p.judged.Name + "/" + p.believed.Name
 		t.Run(name, func(t *testing.T) {
-			ops := *tapeOps
+			ops := 10_000
 			switch {
-			case ops > 0:
+			case *tapeOps > 0:
+				ops = *tapeOps
 			case *soak:
-				ops = soakOps/len(judged) + 1
-			case p.believed.Name == "kernel-unix" && !audit.Enabled:
-				ops = 10_000
-			default:
+				ops = 1_000_000
+			case testing.Short():
 				ops = 2_000
 			}
 			began, told := time.Now(), time.Now()
@@ -80,12 +76,20 @@ func TestDifferential(t *testing.T) {
 					fmt.Fprintf(os.Stderr, "%3.0f%% %s: %d of %d operations, %v left\n", 100*done, name, s.Ops, ops, left.Round(time.Second))
 				}
 			})
-			rows = append(rows, fmt.Sprintf("%-24s %10d %11d %7d %7.0f s", name, s.Ops, s.Calls, s.Tapes, time.Since(began).Seconds()))
+			rows = append(rows, fmt.Sprintf("| %s | %s | %d | %d | %d | %.0f |",
+				p.judged.Name, p.believed.Name, s.Ops, s.Calls, s.Tapes, time.Since(began).Seconds()))
 			total.Add(s)
 		})
 	}
-	if *soak && !t.Failed() {
-		fmt.Print(summary(rows, total))
+	if !*soak || t.Failed() {
+		return
+	}
+	text := summary(rows, total)
+	fmt.Print(text)
+	if *soakOut != "" {
+		if err := os.WriteFile(*soakOut, []byte(text), 0o666); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -93,28 +97,44 @@ func TestDifferential(t *testing.T) {
 func summary(rows []string, total tape.Stats) string {
 	var s strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&s, format+"\n", args...) }
-	line("Differential test: tapes of random operations on each strategy and on Linux.")
-	line("%s/%s, %s", runtime.GOOS, runtime.GOARCH, kernelRelease())
+	line("# The differential test at length")
 	line("")
-	line("%-24s %10s %11s %7s %9s", "judged/believed", "operations", "calls each", "tapes", "time")
+	line("Tapes of random operations were played on each strategy and on Linux, and came out")
+	line("the same, but for the differences that [differences.md](differences.md) allows.")
+	line("After each tape nothing was left: sessions, shared data, events on their way and")
+	line("bytes of the segment were as many as before it.")
+	line("")
+	line("Written by the test itself, on %s, %s/%s, %s, %s:", time.Now().UTC().Format(time.DateOnly), runtime.GOOS, runtime.GOARCH, kernelRelease(), runtime.Version())
+	line("")
+	line("    go test -run '^TestDifferential$' -timeout 80m ./strategies -soak -soak.out FILE")
+	line("")
+	line("| judged | believed | operations | calls of each | tapes | seconds |")
+	line("| --- | --- | ---: | ---: | ---: | ---: |")
 	for _, r := range rows {
 		line("%s", r)
 	}
-	line("%-24s %10d %11d %7d", "all", total.Ops, total.Calls, total.Tapes)
+	line("| all | | %d | %d | %d | |", total.Ops, total.Calls, total.Tapes)
 	line("")
-	line("No difference but those that are allowed. Nothing left after any tape: sessions,")
-	line("shared data, events and bytes of the segment are as many as before it.")
+	line("## Operations by kind")
 	line("")
-	line("Operations by kind:")
+	line("An operation that does not fit what is there by then makes no call; others make")
+	line("several. Create makes a connected pair or a session, Drain reads until nothing is")
+	line("left, Fill writes until nothing fits, Stale makes a call on a handle that is closed.")
+	line("")
+	line("| kind | operations |")
+	line("| --- | ---: |")
 	for k, n := range total.Kinds {
 		if n > 0 {
-			line("%12d  %v", n, tape.Kind(k))
+			line("| %v | %d |", tape.Kind(k), n)
 		}
 	}
 	line("")
-	line("Differences passed over:")
+	line("## Differences passed over")
+	line("")
+	line("| difference | times |")
+	line("| --- | ---: |")
 	for _, r := range tape.Allowed() {
-		line("%12d  %s", total.Allowed[r.Name], r.Name)
+		line("| %s | %d |", r.Name, total.Allowed[r.Name])
 	}
 	return s.String()
 }

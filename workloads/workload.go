@@ -45,6 +45,9 @@ type Params struct {
 	Size     int // bytes per message, 1 to MaxSize
 	Wait     core.Wait
 	Seed     uint64 // where each stream begins on the tape of bytes
+	// VCL is what a vcl.conf says; what is zero there is as the other parameters
+	// have it.
+	VCL core.Config
 }
 
 // Check names the value that is out of bounds.
@@ -65,6 +68,23 @@ func (p Params) Check() error {
 			return fmt.Errorf("%s %d: want 1 to %d", v.name, v.value, v.most)
 		}
 	}
+	return p.checkVCL()
+}
+
+// checkVCL names the value of the vcl.conf that is too small for p.
+func (p Params) checkVCL() error {
+	c := p.Config()
+	if size := max(c.RxFifoSize, c.TxFifoSize); size < smallestFifo {
+		return fmt.Errorf("vcl.conf: rx-fifo-size and tx-fifo-size up to %d: want one of at least %d, which the two ends of a stream on one thread need",
+			size, smallestFifo)
+	}
+	if least := p.workers(); c.MaxWorkers < least {
+		return fmt.Errorf("vcl.conf: max-workers %d: want at least %d for %d thread(s) in %d process(es)", c.MaxWorkers, least, p.Threads, p.Procs)
+	}
+	if least := p.memory(c); p.Memory() < least {
+		return fmt.Errorf("vcl.conf: segment-size %d: want at least %d for %d session(s) and fifos of %d bytes",
+			c.SegmentSize, least, p.Sessions, max(c.RxFifoSize, c.TxFifoSize))
+	}
 	return nil
 }
 
@@ -76,13 +96,22 @@ func (p Params) PerProcess() int { return (p.Threads + p.Procs - 1) / p.Procs }
 
 // Config is the session layer's configuration for p.
 func (p Params) Config() core.Config {
-	return core.Config{
-		Wait:       p.Wait,
-		RxFifoSize: p.fifo(),
-		TxFifoSize: p.fifo(),
-		MaxWorkers: p.Threads + p.Procs, // one a thread where threads have their own
+	c := p.VCL
+	c.Wait = p.Wait
+	for _, size := range []*int{&c.RxFifoSize, &c.TxFifoSize} {
+		if *size == 0 {
+			*size = p.fifo()
+		}
 	}
+	if c.MaxWorkers == 0 {
+		c.MaxWorkers = p.workers()
+	}
+	return c
 }
+
+// workers is how many workers there may be: one a process, and one a thread
+// where threads have their own.
+func (p Params) workers() int { return p.Threads + p.Procs }
 
 // fifo is the size of each fifo, in bytes.
 func (p Params) fifo() int {
@@ -93,12 +122,22 @@ func (p Params) fifo() int {
 	return size
 }
 
-// Memory is how many bytes of shared memory an application needs for p, with
-// room to spare: two fifos a session, and for each worker a queue with a lane
-// from each that it deals with.
+// Memory is how many bytes of shared memory an application gets for p: what the
+// vcl.conf says, or what it needs with room to spare.
 func (p Params) Memory() int {
-	workers := p.Threads + p.Procs
-	return 2<<20 + p.Sessions*2*(p.fifo()+p.fifo()/2) + workers*min(workers, 8)*32<<10
+	c := p.Config()
+	if c.SegmentSize != 0 {
+		return c.SegmentSize
+	}
+	return p.memory(c)
+}
+
+// memory is how many bytes an application needs: two fifos a session, and for
+// each worker a queue with a lane from each that it deals with.
+func (p Params) memory(c core.Config) int {
+	size := max(c.RxFifoSize, c.TxFifoSize)
+	lane := 32 << 10 * max(1, c.EventQueueSize/1024)
+	return 2<<20 + p.Sessions*2*(size+size/2) + p.workers()*min(p.workers(), 8)*lane
 }
 
 // pairs is how many pairs of threads there are; a single thread is both ends of

@@ -150,12 +150,12 @@ func (p *player) unheard(s *session) {
 	if !s.peer || p.level(0, s, 0)&core.EPOLLERR == 0 {
 		return
 	}
-	s.woken = true
+	s.stirred = true
 	for i := range 20 {
 		if p.level(1, s, 0)&core.EPOLLERR != 0 {
 			return
 		}
-		time.Sleep(time.Duration(i) * 20 * time.Microsecond)
+		nap(time.Duration(i) * 20 * time.Microsecond)
 	}
 	if e := p.attr(0, s, core.GetError); e != int(syscall.ECONNREFUSED) {
 		p.fail("%s: error %d of %v, which nobody heard", p.sides[0].name, e, s)

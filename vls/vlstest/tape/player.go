@@ -235,13 +235,7 @@ func (p *player) judge(c *call) {
 		if s == nil {
 			p.fail("%s of a session that there is not: %d", c.op, id)
 		}
-		for _, r := range reportRules {
-			was := bits
-			if r.adjust(p, s, &bits); bits != was && was[0] != was[1] {
-				p.stats.Allowed[r.Name]++
-			}
-		}
-		if bits[0] != bits[1] {
+		if !p.adjust(s, bits, p.stats.Allowed) {
 			p.fail("%v is reported as %s by %s, and as %s by %s", s,
 				eventNames(a.ready[id]), p.sides[0].name, eventNames(b.ready[id]), p.sides[1].name)
 		}
@@ -256,6 +250,18 @@ func (p *player) judge(c *call) {
 		}
 	}
 	p.fail("%s says %v%s, and %s says %v%s", p.sides[0].name, a, quote(a.data), p.sides[1].name, b, quote(b.data))
+}
+
+// adjust reports whether the two sides may report this of a session, and counts
+// in allowed, unless it is nil, by which rules.
+func (p *player) adjust(s *session, bits [2]uint32, allowed map[string]int) bool {
+	for _, r := range reportRules {
+		was := bits
+		if r.adjust(p, s, &bits); bits != was && was[0] != was[1] && allowed != nil {
+			allowed[r.Name]++
+		}
+	}
+	return bits[0] == bits[1]
 }
 
 func quote(b []byte) string {
@@ -327,15 +333,22 @@ func (p *player) enter(s *session) *session {
 // await waits for the believed side.
 func (p *player) await(what string, f func() bool) {
 	p.note(p.sides[1].name, "settles, "+what)
-	for i := range 1500 {
+	for i := range 5000 {
 		if f() {
 			return
 		}
 		if i > 20 {
-			time.Sleep(100 * time.Microsecond)
+			nap(time.Duration(i) * time.Microsecond)
 		}
 	}
 	p.fail("%s does not come to %s", p.sides[1].name, what)
+}
+
+// nap sleeps for about d, where time.Sleep rounds up to a millisecond once
+// nothing else runs.
+func nap(d time.Duration) {
+	ts := syscall.NsecToTimespec(int64(d))
+	_ = syscall.Nanosleep(&ts, nil) // what ends it early does no harm
 }
 
 // level is what is true of a session on a side, of what is asked for and of what

@@ -116,6 +116,9 @@ func Run(t *testing.T, judged, believed vls.Strategy, ops int, progress func(Sta
 	var failed Tape
 	var how Options
 	property := func(rt *rapid.T) {
+		if total.Ops >= ops {
+			return // tapes were longer than on average
+		}
 		o := OptionsOf(octets.Draw(rt, "options"))
 		tape := Draw(rt)
 		s, err := Compare(judged, believed, tape, o)
@@ -128,10 +131,14 @@ func Run(t *testing.T, judged, believed vls.Strategy, ops int, progress func(Sta
 			progress(total)
 		}
 	}
-	if f := flag.Lookup("rapid.steps"); f.Value.String() == f.DefValue {
-		check(t, f.Value.Set(strconv.Itoa(steps)))
-		defer func() { check(t, f.Value.Set(f.DefValue)) }()
+	set := func(name string, n int) {
+		if f := flag.Lookup(name); f.Value.String() == f.DefValue {
+			check(t, f.Value.Set(strconv.Itoa(n)))
+			t.Cleanup(func() { check(t, f.Value.Set(f.DefValue)) })
+		}
 	}
+	set("rapid.steps", steps)
+	set("rapid.checks", ops/steps+1)
 	defer func() {
 		if failed == nil {
 			return

@@ -134,7 +134,8 @@ var reportRules = []struct {
 				return
 			}
 			// TCP does once more when the end is acknowledged, whenever that is.
-			if r[0] == 0 && (s.stirred || s.shutW || s.woken && (r[1]&(core.EPOLLIN|core.EPOLLERR) == 0 || s.shutR)) {
+			// And when a read of what is full lets the rest come.
+			if r[0] == 0 && (s.stirred || s.shutW || s.rxFull() || s.woken && (r[1]&(core.EPOLLIN|core.EPOLLERR) == 0 || s.shutR)) {
 				r[1] = 0
 			}
 			s.stirred, s.woken = false, false
