@@ -39,10 +39,11 @@ const (
 	index // the session behind the handle
 	found // the handle that its index leads to
 	poll
-	wait // on what may be a set
+	wait   // on what may be a set
+	member // of a set of the caller's own
 )
 
-var handleKinds = [...]string{"create", "epoll_create", "close", "set", "get", "session_index", "handle_of gave", "poll", "epoll_wait"}
+var handleKinds = [...]string{"create", "epoll_create", "close", "set", "get", "session_index", "handle_of gave", "poll", "epoll_wait", "epoll_ctl"}
 
 func (c handleCall) String() string {
 	s := fmt.Sprintf("%s %#x", handleKinds[c.kind], uint64(c.h))
@@ -53,6 +54,21 @@ func (c handleCall) String() string {
 		s += ": " + c.err.Error()
 	}
 	return s
+}
+
+// known reports whether the answer is one that such a call has.
+func (c handleCall) known() bool {
+	switch c.err {
+	case 0:
+		return true
+	case syscall.EBADFD:
+		return c.kind != create && c.kind != createSet
+	case syscall.EINVAL:
+		return c.kind == wait || c.kind == member
+	case syscall.EEXIST:
+		return c.kind == member
+	}
+	return false
 }
 
 // slot is what a slot of the table holds.
@@ -82,6 +98,14 @@ var life = model[slot, handleCall]{step: func(s slot, c handleCall) (slot, bool)
 	switch c.kind {
 	case create, createSet:
 		return slot{c.h, c.kind == createSet, unset}, s.h == 0
+	case member:
+		switch c.err {
+		case 0, syscall.EEXIST:
+			return s, live && !s.set
+		case syscall.EINVAL:
+			return s, live && s.set
+		}
+		return s, !live
 	case wait:
 		switch c.err {
 		case 0:
@@ -179,6 +203,10 @@ func Handles(s vls.Strategy, o Options) error {
 // live is what one thread does. It returns the handles that it has made.
 func live(th vls.Thread, l *log[handleCall], boxes *[handleBoxes]atomic.Uint64, r *rand.Rand) (made []vls.Handle, err error) {
 	var known []vls.Handle // some of which are stale
+	own, err := th.EpollCreate()
+	if err != nil {
+		return nil, err
+	}
 	buf := make([]byte, 4)
 	evs := make([]vls.EpollEvent, 1)
 	for range handleCalls {
@@ -188,7 +216,7 @@ func live(th vls.Thread, l *log[handleCall], boxes *[handleBoxes]atomic.Uint64, 
 			h = known[n-1-r.IntN(min(n, 6))]
 		}
 		c := handleCall{h: h}
-		what := r.IntN(16)
+		what := r.IntN(17)
 		if h == 0 {
 			what = 0
 		}
@@ -236,6 +264,9 @@ func live(th vls.Thread, l *log[handleCall], boxes *[handleBoxes]atomic.Uint64, 
 			if err == nil && fd[0].Revents&core.POLLNVAL != 0 {
 				err = syscall.EBADFD
 			}
+		case what == 15:
+			c.kind = member
+			err = th.EpollCtl(own, core.EPOLL_CTL_ADD, h, &vls.EpollEvent{Events: core.EPOLLIN})
 		default:
 			c.kind = wait
 			_, err = th.EpollWait(h, evs, 0)
@@ -243,8 +274,12 @@ func live(th vls.Thread, l *log[handleCall], boxes *[handleBoxes]atomic.Uint64, 
 		no, _ := err.(syscall.Errno)
 		c.err = no
 		l.end(begin, c)
-		if err != nil && err != syscall.EBADFD && (err != syscall.EINVAL || c.kind != wait) {
+		if !c.known() {
 			return nil, fmt.Errorf("%v: no answer to that", c)
+		}
+		if c.kind == member && err == nil {
+			// In a set for good it would go where the set goes. It may be gone.
+			th.EpollCtl(own, core.EPOLL_CTL_DEL, h, nil)
 		}
 		err = nil
 		if c.kind == create || c.kind == createSet {
@@ -257,5 +292,5 @@ func live(th vls.Thread, l *log[handleCall], boxes *[handleBoxes]atomic.Uint64, 
 			known = append(known, h)
 		}
 	}
-	return made, nil
+	return made, th.Close(own)
 }

@@ -12,6 +12,7 @@ import (
 
 	"vlsbench/audit"
 	"vlsbench/core"
+	"vlsbench/fifo"
 	"vlsbench/vls"
 	"vlsbench/vls/vlstest"
 )
@@ -29,10 +30,15 @@ const fifoSize = 8 << 10
 
 // newTeam makes processes of so many threads each.
 func newTeam(s vls.Strategy, wait vls.Wait, procs, each int) (*team, error) {
+	return newTeamIn(nil, s, wait, procs, each)
+}
+
+// newTeamIn is newTeam in a segment, a new one if that is nil.
+func newTeamIn(seg *fifo.Segment, s vls.Strategy, wait vls.Wait, procs, each int) (*team, error) {
 	audit.SetRun("strategy " + s.Name + ", history")
 	app, err := s.New(vls.Options{Config: core.Config{
 		Wait: wait, RxFifoSize: fifoSize, TxFifoSize: fifoSize, EventQueueSize: 64,
-		SegmentSize: 8 << 20, MaxWorkers: 32,
+		SegmentSize: 8 << 20, Segment: seg, MaxWorkers: 32,
 	}})
 	if err != nil {
 		return nil, err
@@ -130,7 +136,12 @@ func (m *team) all(do func(i int, th vls.Thread) error) error {
 // pair connects a session of a to one of b, both non-blocking.
 func (m *team) pair(a, b vls.Thread) (x, y vls.Handle, err error) {
 	m.port++
-	ep := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 2000+m.port)
+	return m.pairAt(a, b, 2000+m.port)
+}
+
+// pairAt is pair by a listener at a port that nobody else has.
+func (m *team) pairAt(a, b vls.Thread, port uint16) (x, y vls.Handle, err error) {
+	ep := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
 	l, err := b.Create(vls.TCP, false)
 	if err != nil {
 		return 0, 0, err
