@@ -23,8 +23,8 @@ type Twin struct {
 	Name  string // of the strategy, after "busted-"
 	No    int    // in the catalogue of faults, 0: not there
 	Fault string // what is wrong
-	// Found is the checks that find it: history, churn, stall, edge, the name of
-	// a case of the suite, or audit and a case that a build with the auditor
+	// Found is the checks that find it: handles, streams, churn, stall, edge, the
+	// name of a case of the suite, or audit and a case that a build with the auditor
 	// does not get through.
 	Found []string
 
@@ -34,7 +34,8 @@ type Twin struct {
 type fault int
 
 const (
-	readUnlocked fault = iota
+	none fault = iota
+	readUnlocked
 	readTorn
 	writeTorn
 	noGeneration
@@ -57,24 +58,27 @@ const (
 // Twins are all of them.
 var Twins = []Twin{
 	{"read-unlocked", 0, "a read takes no lock, and two are at one end of a fifo", []string{"audit threads-share-session"}, readUnlocked},
-	{"read-torn", 0, "a read lets go of the lock between the copy of the bytes and their release", []string{"history", "threads-share-session"}, readTorn},
-	{"write-torn", 0, "a write lets go of the lock between two parts of its bytes", []string{"history", "threads-share-session"}, writeTorn},
-	{"no-generation", 0, "handles have no generation, and that of a closed session is the next one's", []string{"history", "churn", "handle-stale"}, noGeneration},
-	{"looks-once", 2, "an operation looks its session up, and it is closed and freed before the operation has the lock", []string{"history", "churn"}, looksOnce},
-	{"closes-twice", 44, "two threads close one session, and the second frees what is gone", []string{"history"}, closeTwice},
-	{"ctl-stale", 14, "epoll_ctl adds a session that was closed since it was looked up", []string{"history"}, ctlStale},
+	{"read-torn", 0, "a read lets go of the lock between the copy of the bytes and their release", []string{"streams", "threads-share-session"}, readTorn},
+	{"write-torn", 0, "a write lets go of the lock between two parts of its bytes", []string{"streams", "threads-share-session"}, writeTorn},
+	{"no-generation", 0, "handles have no generation, and that of a closed session is the next one's", []string{"handles", "churn", "handle-stale"}, noGeneration},
+	{"looks-once", 2, "an operation looks its session up, and it is closed and freed before the operation has the lock", []string{"handles"}, looksOnce},
+	{"closes-twice", 44, "two threads close one session, and the second frees what is gone", []string{"handles"}, closeTwice},
+	{"ctl-stale", 14, "epoll_ctl adds a session that was closed since it was looked up", []string{"handles"}, ctlStale},
 	{"first-unlocked", 5, "the count of threads begins at 0, and the second runs without locks", []string{"audit thread-registers-while-first-works"}, firstUnlocked},
 	{"unlock-decides", 43, "the end of an operation decides anew whether there was a lock", []string{"thread-registers-while-first-works"}, unlockDecides},
 	{"first-is-all", 12, "the thread that registered first takes the sessions of the process with it", []string{"exit-register"}, firstIsAll},
-	{"select-shared", 15, "the memory of poll and select is one for all threads", []string{"history"}, selectShared},
+	{"select-shared", 15, "the memory of poll and select is one for all threads", []string{"handles"}, selectShared},
 	{"pool-unlocked", 49, "create and epoll_create take a slot of the pool without its lock", []string{"audit threads-storm"}, poolUnlocked},
 	{"queue-unlocked", 50, "the queue of a worker is emptied without its lock", []string{"audit epoll-wait-two-threads"}, queueUnlocked},
-	{"events-dropped", 33, "of more events than were asked for, edge triggered, the rest is lost", []string{"epoll-fair"}, eventsDropped},
-	{"last-skipped", 36, "the last of several members that are ready is not reported", []string{"epoll-level"}, lastSkipped},
+	{"events-dropped", 33, "of more events than were asked for, edge triggered, the rest is lost", []string{"edge"}, eventsDropped},
+	{"last-skipped", 36, "the last of several members that are ready is not reported", []string{"epoll-fair"}, lastSkipped},
 	{"wait-holds", 3, "a read that waits keeps the lock, and who closes the session waits for it", []string{"stall"}, waitHolds},
 	{"shutdown-leaks", 13, "a shutdown that is refused keeps the lock, and the next who makes a session waits for ever", []string{"stall"}, shutdownLeaks},
 	{"busy-silent", 0, "a read that meets a busy end says EWOULDBLOCK, and nobody is told when the end is free", []string{"edge"}, busySilent},
 }
+
+// Sound is like the twins, and has no fault.
+var Sound = Twin{Name: "sound", Fault: "none"}
 
 // Strategy is the twin, ready to be judged.
 func (w Twin) Strategy() vls.Strategy {
