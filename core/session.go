@@ -492,14 +492,20 @@ func (t *Thread) Close(s *Session) error {
 // closing, ahead of [Thread.Close], so that threads which wait on it leave, and
 // none waits any more. Its slot stays what it is until EndClose, even when the
 // session was closed in between. Several may close one at once, each with its
-// own pair. Worker mq: entered and left inside.
-func (t *Thread) BeginClose(s *Session) {
+// own pair; first is true to the one of them who marked it. Worker mq: entered
+// and left inside.
+func (t *Thread) BeginClose(s *Session) (first bool) {
 	t.enterMQ()
 	s.refs.Add(1)
-	s.flags.Or(fClosing)
+	first = s.flags.Or(fClosing)&fClosing == 0
 	t.wake(s)
 	t.leaveMQ()
+	return first
 }
+
+// Closing reports whether the session was marked by [Thread.BeginClose], or is
+// closed. Any thread.
+func (s *Session) Closing() bool { return s.flags.Load()&fClosing != 0 }
 
 // EndClose ends BeginClose, once nobody can be looking at the session who found
 // it by its handle.

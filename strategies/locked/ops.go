@@ -218,7 +218,13 @@ func (t *thread) closeInTwo(h vls.Handle, single bool) error {
 		t.runlockP()
 		return syscall.EBADFD
 	}
-	t.c.BeginClose(s)
+	if !t.c.BeginClose(s) {
+		// Who marked it closes it: from then on it is closed for all others. The
+		// slot stays theirs, who cannot have P.w meanwhile.
+		t.c.EndClose(s)
+		t.runlockP()
+		return syscall.EBADFD
+	}
 	t.runlockP()
 	t.lockS(v)
 	err := error(syscall.EBADFD) // another was faster
@@ -301,7 +307,7 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 		v.lock.Lock()
 		defer func() { v.lock.Unlock(); t.order.Give("S") }()
 	}
-	if set.s == nil || v.s == nil {
+	if set.s == nil || v.s == nil || set.s.Closing() || v.s.Closing() {
 		return syscall.EBADFD
 	}
 	return t.c.EpollCtl(set.s, op, v.s, ev)
@@ -377,6 +383,9 @@ func (t *thread) HandleOf(index uint32) (vls.Handle, error) {
 	}
 	h := vls.Handle(t.w.Live(index))
 	if t.lookup(h) == nil {
+		return 0, syscall.EBADFD
+	}
+	if s := t.w.Lookup(core.Handle(h)); s == nil || s.Closing() {
 		return 0, syscall.EBADFD
 	}
 	return h, nil

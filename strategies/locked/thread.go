@@ -129,7 +129,9 @@ func (t *thread) acquire(h vls.Handle, takes Set) (*core.Session, error) {
 		t.runlockP()
 	}
 	s := v.s
-	if s == nil { // closed, in two phases, while S was waited for
+	// Closed, in two phases, while S was waited for; or marked: poll and epoll_wait
+	// see that at once, and nothing may see the session after they did not.
+	if s == nil || s.Closing() {
 		t.release()
 		return nil, syscall.EBADFD
 	}
