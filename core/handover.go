@@ -97,6 +97,26 @@ func (t *Thread) handOver(s, o *Session) {
 	w.unref(s)
 }
 
+// Clone is a parcel with a copy of a session that was never connected, nor
+// bound if it is of datagrams, or of an epoll set that is empty: who adopts it
+// has one of its own, and this one stays as it is. Nil: the session is another.
+// All of it, and the worker's mq: exclusive, as in the hook RPC.
+func (t *Thread) Clone(s *Session) *Parcel {
+	if s.State() != StateClosed || s.epoll != nil && s.epoll.members.head != nil {
+		return nil
+	}
+	p := &Parcel{Owner: s.Owner}
+	o := &p.s
+	o.like(s)
+	if s.dg != nil {
+		o.dg = newDgram(o)
+	}
+	if s.epoll != nil {
+		o.epoll = &epollSet{}
+	}
+	return p
+}
+
 // GiveUp is HandOver by the worker's own thread, outside the hook: it enters the
 // worker's mq by itself.
 func (t *Thread) GiveUp(s *Session) *Parcel {

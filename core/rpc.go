@@ -25,6 +25,19 @@ type Call struct {
 	Err error
 }
 
+// Told is the kind of what was said by [Thread.Tell].
+const Told = ^uint32(0)
+
+// Tell says something to another worker, whose hook RPC has it as a call of the
+// kind Told with arg, when a thread of it empties its queue. Nobody answers, or
+// waits. False: there is no such worker, or its queue is full, and it is not
+// told.
+func (t *Thread) Tell(to uint32, arg uint64) bool {
+	w := t.w.app.workers[to&0xff].Load()
+	return w != nil && !w.gone.Load() &&
+		w.mq.Post(t.producer, fifo.Event{Kind: uint32(EventTold), Arg: arg})
+}
+
 // callSlot is where a thread's call lies. Its word says which call it is about,
 // so that nobody can answer one that is over.
 type callSlot struct {
@@ -188,6 +201,10 @@ func (t *Thread) dispatchCall(ev fifo.Event) {
 		t.answer(slot, ev.Arg>>8<<16|uint64(t.w.index)<<8)
 	case EventRPCReply:
 		t.wake(nil)
+	case EventTold:
+		if f := t.w.app.hooks.RPC; f != nil {
+			f(t, &Call{From: t.w.index, Kind: Told, Arg: ev.Arg})
+		}
 	}
 }
 

@@ -34,6 +34,8 @@ const (
 	// These and what may follow them name no session.
 	EventRPC
 	EventRPCReply
+	// EventTold: another worker's thread has said something, with [Thread.Tell].
+	EventTold
 )
 
 // Worker is one VCL worker: a message queue, a pool of sessions, and the
