@@ -30,7 +30,7 @@ import (
 // The price of each repair and of each knob. TestPrices measures rounds, in each
 // of which everything has its turn once, in random order, on fresh objects, and
 // keeps them in a file; with -rewrite it makes the tables of docs/strategies.md
-// of what the file has. So rounds may be gathered while the machine is calm:
+// of what the file has. So rounds may be gathered whenever the machine is calm:
 //
 //	go test ./strategies -run Prices -prices FILE -price-rounds 10
 //	go test ./strategies -run Prices -prices FILE -price-rounds 0 -rewrite
