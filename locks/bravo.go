@@ -35,9 +35,12 @@ const bravoLines = 64
 // order what the reader read before what the writer writes.
 type Bravo struct {
 	// Readers only look at this line; flag is written by writers, under mu.
-	flag  atomic.Uint32 // 1: a writer is inside, or waits for the lines
-	lines *[bravoLines]bravoLine
-	_     [hw.FalseSharing - 16]byte
+	flag atomic.Uint32 // 1: a writer is inside, or waits for the lines
+	// A slice: to index by way of a pointer to an array, the compiler first reads
+	// the array's first word, to see that the pointer is not nil, and so every
+	// reader would want the line of slot 0.
+	lines []bravoLine
+	_     [hw.FalseSharing - 32]byte
 	// mu is the writers' lock, held for as long as one is inside. A reader that
 	// was turned away holds it for reading only until it is on its line.
 	mu sync.RWMutex
@@ -50,7 +53,7 @@ type bravoLine struct {
 }
 
 // NewBravo makes an unlocked Bravo.
-func NewBravo() *Bravo { return &Bravo{lines: new([bravoLines]bravoLine)} }
+func NewBravo() *Bravo { return &Bravo{lines: make([]bravoLine, bravoLines)} }
 
 func (l *Bravo) line(slot int) *bravoLine { return &l.lines[uint(slot)%bravoLines] }
 

@@ -30,7 +30,7 @@ import (
 // The price of each repair and of each knob. TestPrices measures rounds, in each
 // of which everything has its turn once, in random order, on fresh objects, and
 // keeps them in a file; with -rewrite it makes the tables of docs/strategies.md
-// of what the file has. So rounds may be gathered while the machine is calm:
+// of what the file has. So rounds may be gathered whenever the machine is calm:
 //
 //	go test ./strategies -run Prices -prices FILE -price-rounds 10
 //	go test ./strategies -run Prices -prices FILE -price-rounds 0 -rewrite
@@ -370,11 +370,11 @@ func (p *pricing) tables(rounds []map[string]float64) string {
 	var b strings.Builder
 	m, _, err := harness.Inspect(results.Plan{}, time.Now())
 	check(p, err)
-	where := "whose two are cores of their own, as far as the kernel says"
-	if m.SMT {
-		where = "with SMT"
+	cores := fmt.Sprintf("%d cores", m.Cores)
+	if m.Hypervisor {
+		cores += " as its hypervisor says"
 	}
-	fmt.Fprintf(&b, "%d rounds on an %s of %d CPUs, %s, Linux %s, %s.\n", len(rounds), m.CPU, m.CPUs, where, m.Kernel, runtime.Version())
+	fmt.Fprintf(&b, "%d rounds on an %s, %d CPUs on %s, Linux %s, %s.\n", len(rounds), m.CPU, m.CPUs, cores, m.Kernel, runtime.Version())
 	p.table(&b, rounds, "built, against its original", repairs)
 	p.table(&b, rounds, "knob, in perworker", knobs())
 	return b.String()

@@ -8,12 +8,15 @@ import (
 )
 
 // A watch tells a case that hangs from one that is slow, by turns and not by a
-// clock. A case hangs if no call of any of its threads has begun or returned
-// while the watch had its turn patience times, a millisecond or more apart: the
-// machine gives whoever could go on its turns as it does the watch, however busy
-// it is, or stopped. Or if it made so many calls that it will not end: some of
-// its threads go round, and wait for one that hangs.
-type watch struct{ calls atomic.Uint64 }
+// clock. A case hangs if no call of any of its threads has returned while the
+// watch had its turn patience times, a millisecond or more apart, and has worked
+// in each: the machine gives whoever could go on as much as it gives the watch,
+// however busy it is, or stopped. Or if it made so many calls that it will not
+// end: some of its threads go round, and wait for one that hangs.
+type watch struct {
+	calls atomic.Uint64
+	work  uint32
+}
 
 const (
 	patience = 500     // half a second of a machine that has nothing else to do
@@ -30,6 +33,10 @@ func (w *watch) over(done <-chan struct{}) bool {
 		case <-done:
 			return true
 		case <-tick.C:
+		}
+		// One that only slept would be served before those who work.
+		for range 100_000 {
+			w.work = w.work*1664525 + 1013904223
 		}
 		if n := w.calls.Load(); n != last {
 			last, quiet = n, 0
