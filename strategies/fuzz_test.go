@@ -119,6 +119,9 @@ func meet(t *testing.T, s vls.Strategy, at, to vls.Endpoint) (said string) {
 		}
 		if proto == vls.UDP {
 			_, err := th.Sendto(x, []byte("hello"), 0, to)
+			if err == syscall.ENOTCONN {
+				err = syscall.EDESTADDRREQ // without an endpoint it is a write, to no peer
+			}
 			note("sendto", err)
 			if err == nil {
 				n, _, err := th.Recvfrom(l, buf, 0)

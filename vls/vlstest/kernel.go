@@ -50,6 +50,8 @@ var differences = []difference{
 	{"epoll-reset-by-own-write", "with AF_UNIX a write to a closed peer is EPIPE, and HUP was there before", hotAndCold(testLinuxResetOwn)},
 	{"write-beside-epoll-out", "a blocked writer and a set that waits for OUT are told at once when a good part of the buffer is free", testLinuxWriteBesideOut},
 	{"segment-exhausted", "Linux has no segment to exhaust", nil},
+	{"worker-without-memory", "Linux has no segment to exhaust", nil},
+	{"max-threads", "threads are the caller's own", nil},
 	{"session-layer-thread", "Linux has its session layer in the kernel", nil},
 	{"attr-switches", "NODELAY is on from the start; AF_UNIX has neither that nor REUSEPORT, which are ENOTSUP", testLinuxSwitches},
 	{"attr-numbers", "MSS is what the connection came to; AF_UNIX has none of them, which are ENOTSUP", testLinuxNumbers},
