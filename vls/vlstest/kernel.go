@@ -75,6 +75,7 @@ var differences = []difference{
 	{"dgram-epoll-edge", "OUT is always true: nobody waits for room", hotAndCold(testDgramEpollEdge)},
 	{"fork-listener-turns", "a listener has one queue: whoever accepts gets the oldest connection", testLinuxForkListener},
 	{"fork-listener-epoll", "all sets that hold a listener report it while a connection waits", testLinuxForkListenerEpoll},
+	{"fork-listener-heir", "connections wait with the listener, not with a process", nil},
 	{"fork-dead-listener", "connections wait with the listener, not with a process", testLinuxForkDead},
 	{"fork-unconnected", "before connect a session is OUT and HUP, and a second connect is EISCONN", testLinuxForkUnconnected},
 	{"fork-sets", "parent and child have one set, and one interest list", testLinuxForkSets},
