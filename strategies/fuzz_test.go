@@ -78,6 +78,11 @@ func endpointOf(b []byte, port uint16) vls.Endpoint {
 	if a.UnmarshalBinary(b) != nil || !a.IsValid() {
 		return vls.Endpoint{}
 	}
+	// No interface has a longer name, and the kernel strategies have no room for it.
+	const longest = 15
+	if zone := a.Zone(); len(zone) > longest {
+		a = a.WithZone(zone[:longest])
+	}
 	return netip.AddrPortFrom(a, port)
 }
 
