@@ -419,6 +419,9 @@ func (s *Session) Local() Endpoint { return s.local }
 func (t *Thread) Shutdown(s *Session, how int) error {
 	s.ctlAudit.Enter("session control", audit.Exclusive)
 	defer s.ctlAudit.Leave(audit.Exclusive)
+	if sched.Enabled {
+		sched.Point("core: before a direction is shut down")
+	}
 	if s.epoll != nil || State(s.state.Load()) == StateListen {
 		return syscall.EBADFD
 	}
@@ -427,9 +430,6 @@ func (t *Thread) Shutdown(s *Session, how int) error {
 	}
 	if err := s.open(); err != nil {
 		return err
-	}
-	if sched.Enabled {
-		sched.Point("core: before a direction is shut down")
 	}
 	if how != syscall.SHUT_WR {
 		s.flags.And(^uint32(fRead))
