@@ -10,6 +10,7 @@ import (
 	"vlsbench/core"
 	"vlsbench/hw"
 	"vlsbench/vls"
+	"vlsbench/sched"
 )
 
 // thread is a calling context.
@@ -148,6 +149,9 @@ func (p *process) retire(w *worker, c *core.Thread) {
 
 // pause is the i-th look of a thread that waits for what comes soon.
 func pause(i int) {
+	if sched.Spin("migrate: not to be had yet") {
+		return
+	}
 	if i < 64 {
 		for range min(i, 16) {
 			hw.Pause()
