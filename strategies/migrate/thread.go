@@ -9,8 +9,8 @@ import (
 	"vlsbench/audit"
 	"vlsbench/core"
 	"vlsbench/hw"
-	"vlsbench/vls"
 	"vlsbench/sched"
+	"vlsbench/vls"
 )
 
 // thread is a calling context.
