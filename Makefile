@@ -37,13 +37,15 @@ sched:
 # What needs long to be claimed: streams of 7 GB between threads and as much
 # between processes, by every operation of a fifo, a thousand kills, a million
 # scripts of a peer that lies, and the tests for lost wake-ups at full length;
-# two million operations of random tapes, on the strategies and on Linux; and
-# what becomes of the originals in the whole suite.
-# Tells how much time is left. 55 minutes.
+# two million operations of random tapes, on the strategies and on Linux; what
+# becomes of the originals in the whole suite; and sessions that eight threads take
+# from each other for a minute, in each of eight ways.
+# Tells how much time is left. 65 minutes.
 soak:
 	CGO_ENABLED=0 go test -timeout 80m -run 'Soak|Killed|Hostile|LosesNoWakeup|AllSidesSleep' -v ./fifo -soak
 	CGO_ENABLED=0 go test -timeout 80m -run '^TestDifferential$$' -v ./strategies -soak
-	CGO_ENABLED=0 go test -timeout 20m -run '^TestOutcomes$$' -v ./strategies/original -soak -rounds 3
+	CGO_ENABLED=0 go test -timeout 20m -run '^TestOutcomes' -v ./strategies/original -soak -rounds 3
+	CGO_ENABLED=0 go test -timeout 20m -run '^TestMigrationUnderLoad$$' -v ./strategies/migrate -soak
 
 # Benchmarks of the strategies and of the fifos, for benchstat. 8 minutes.
 bench:

@@ -510,3 +510,90 @@ func TestAwait(t *testing.T) {
 		a.Await(func() bool { return false }, time.Millisecond)
 	})
 }
+
+// A session that was never connected is cloned, with what was set of it, and an
+// empty set; the two have nothing in common. Others are not.
+func TestClone(t *testing.T) {
+	clone := func(t *Thread, c *Call) {
+		if p := t.Clone(t.w.Lookup(Handle(c.Arg))); p != nil {
+			c.Out = p
+			return
+		}
+		c.Err = syscall.EBADFD
+	}
+	eachWait(t, 2, Config{}, clone, func(t *testing.T, ths []*Thread) {
+		a, b := ths[0], ths[1]
+		x, y := connectedPair(t, a, a, 950)
+		made := func(s *Session, err error) *Session {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		s := made(b.Create(TCP, true))
+		if err := b.Bind(s, local(951)); err != nil {
+			t.Fatal(err)
+		}
+		u := made(b.Create(UDP, false))
+		set := made(b.EpollCreate())
+		full := made(b.EpollCreate())
+		m := made(b.Create(TCP, false))
+		if err := b.EpollCtl(full, EPOLL_CTL_ADD, m, &EpollEvent{Events: EPOLLIN}); err != nil {
+			t.Fatal(err)
+		}
+		bound := made(b.Create(UDP, false))
+		if err := b.Bind(bound, local(952)); err != nil {
+			t.Fatal(err)
+		}
+		l := made(b.Create(TCP, false))
+		if err := b.Bind(l, local(953)); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Listen(l, 1); err != nil {
+			t.Fatal(err)
+		}
+		var stop atomic.Bool
+		done := make(chan struct{})
+		go func() {
+			for ; !stop.Load(); time.Sleep(10 * time.Microsecond) {
+				b.Serve()
+			}
+			close(done)
+		}()
+		for what, o := range map[string]*Session{"a set with a member": full, "bound datagrams": bound, "a listener": l} {
+			if _, err := fetch(a, o.handle); err != syscall.EBADFD {
+				t.Errorf("%s: %v, want EBADFD", what, err)
+			}
+		}
+		c := made(fetch(a, s.handle))
+		if c.Local() != local(951) || c.flags.Load()&fNonblock == 0 || c.w != a.w {
+			t.Errorf("the copy is at %v with flags %#x", c.Local(), c.flags.Load())
+		}
+		d := made(fetch(a, u.handle))
+		e := made(fetch(a, set.handle))
+		if err := a.EpollCtl(e, EPOLL_CTL_ADD, y, &EpollEvent{Events: EPOLLIN}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Write(x, []byte("news")); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := a.EpollWait(e, make([]EpollEvent, 1), 0); n != 1 || err != nil {
+			t.Errorf("the copy of a set reports %d, %v", n, err)
+		}
+		if err := a.Bind(d, local(954)); err != nil {
+			t.Error(err)
+		}
+		stop.Store(true)
+		<-done
+		if u.Local().IsValid() || u.dg == d.dg || set.epoll == e.epoll {
+			t.Error("the first has what its copy has")
+		}
+		for _, o := range []*Session{c, d, e, x, y} {
+			a.Close(o)
+		}
+		if b.w.Lookup(s.handle) != s || b.w.Lookup(set.handle) != set {
+			t.Error("the first is closed with its copy")
+		}
+	})
+}

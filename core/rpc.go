@@ -34,7 +34,10 @@ const Told = ^uint32(0)
 // waits. False: there is no such worker, or its queue is full, and it is not
 // told.
 func (t *Thread) Tell(to uint32, arg uint64) bool {
-	w := t.w.app.workers[to&0xff].Load()
+	if to >= sharedIndex {
+		return false
+	}
+	w := t.w.app.workers[to].Load()
 	return w != nil && !w.gone.Load() &&
 		w.mq.Post(t.producer, fifo.Event{Kind: uint32(EventTold), Arg: arg})
 }

@@ -251,3 +251,44 @@ func connectedPair(t *testing.T, a, b *Thread, port uint16) (x, y *Session) {
 	}
 	return x, y
 }
+
+// What a worker is told it has in order, whether it sleeps meanwhile or not, as
+// often as it was told; what does not fit it is not told.
+func TestTell(t *testing.T) {
+	var told []uint64
+	hook := func(_ *Thread, c *Call) {
+		if c.Kind != Told {
+			c.Err = syscall.EBADFD
+			return
+		}
+		told = append(told, c.Arg)
+	}
+	eachWait(t, 2, Config{EventQueueSize: 64}, hook, func(t *testing.T, ths []*Thread) {
+		a, b := ths[0], ths[1]
+		told = nil
+		n := uint64(0)
+		for a.Tell(1, n) {
+			n++
+		}
+		if n == 0 || a.Tell(9, 0) || a.Tell(255, 0) || a.Tell(257, 0) {
+			t.Fatalf("%d fit, and workers are told that there are not", n)
+		}
+		b.Serve()
+		done := make(chan struct{})
+		go func() {
+			b.Await(func() bool { return uint64(len(told)) == n+1 }, -1)
+			close(done)
+		}()
+		time.Sleep(time.Millisecond)
+		if !a.Tell(1, n) {
+			t.Fatal("a queue that was emptied has no room")
+		}
+		a.Nudge(1)
+		<-done
+		for i, v := range told {
+			if v != uint64(i) {
+				t.Fatalf("told %v, want 0 to %d in order", told, n)
+			}
+		}
+	})
+}

@@ -138,7 +138,7 @@ type counting struct {
 	proc vls.Process
 	th   vls.Thread // whose operations are counted
 	peer vls.Thread // at the other end, of a process of its own
-	mate vls.Thread // of th's process, where sessions begin in mode WorkerPerThread
+	mate vls.Thread // of th's process, in mode WorkerPerThread one that has a session which th wants
 }
 
 // failure is an error of a step, which ends the count of the mode.
@@ -186,13 +186,13 @@ func (c *counting) run() (err error) {
 	return nil
 }
 
-// share makes all sessions of th shared, in mode SharedByFork, with a thread of
-// another process.
-func (c *counting) share() vls.Thread {
+// share makes all sessions of th shared, in mode SharedByFork, with another
+// process.
+func (c *counting) share() vls.Process {
 	if c.mode != SharedByFork {
 		return nil
 	}
-	return must(c.proc.Fork()).NewThread()
+	return must(c.proc.Fork())
 }
 
 // count makes an operation and notes what it takes.
@@ -288,8 +288,8 @@ func (c *counting) listener(t vls.Thread) (vls.Handle, vls.Endpoint) {
 // pair connects a session of th's process to one of the peer.
 func (c *counting) pair() (own, far vls.Handle) {
 	l, ep := c.listener(c.peer)
-	own = must(c.mate.Create(vls.TCP, false))
-	check(c.mate.Connect(own, ep))
+	own = must(c.th.Create(vls.TCP, false))
+	check(c.th.Connect(own, ep))
 	return own, c.accept(c.peer, l)
 }
 
@@ -313,17 +313,17 @@ func (c *counting) operations() {
 	connecting := must(th.Create(vls.TCP, false))
 	listener, here := c.listener(th)
 	x, y := c.pair()
-	ending, _ := c.pairOf(th)
+	ending, _ := c.pair()
 	set := must(th.EpollCreate())
 	dgram := must(th.Create(vls.UDP, false))
 	to := c.address()
 	check(th.Bind(dgram, to))
-	last, _ := c.pairOf(th)
+	last, _ := c.pair()
 	quiet, _ := c.listener(th)
 	child := c.share()
 
 	if c.mode == WorkerPerThread {
-		c.moving(x)
+		c.moving()
 	}
 	var h vls.Handle
 	c.count("create", func() { h = must(th.Create(vls.TCP, false)) })
@@ -381,7 +381,6 @@ func (c *counting) operations() {
 	c.count("close", func() { check(th.Close(ending)) })
 	c.count("close of a set", func() { check(th.Close(set)) })
 	if child != nil {
-		check(child.Close(last))
 		check(child.Exit())
 		c.count("close by the last", func() { check(th.Close(last)) })
 	} else {
@@ -394,8 +393,10 @@ func (c *counting) operations() {
 }
 
 // moving counts the first use of a session that another worker has, whose
-// thread looks at its queue meanwhile.
-func (c *counting) moving(x vls.Handle) {
+// thread looks at its queue meanwhile. It was never connected: others do not move
+// everywhere.
+func (c *counting) moving() {
+	x := must(c.mate.Create(vls.TCP, false))
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -410,15 +411,16 @@ func (c *counting) moving(x vls.Handle) {
 		}
 	}()
 	defer func() { close(stop); <-stopped }()
-	c.count("attr of a session that another has", func() { must(c.th.Attr(x, core.GetNread, make([]byte, 4))) })
+	c.count("attr of a session that another has", func() { must(c.th.Attr(x, core.GetFlags, make([]byte, 4))) })
+	check(c.th.Close(x))
 }
 
 // waits makes those that wait, for something that the peer then does.
 func (c *counting) waits() {
 	c.at = "sessions to wait on"
 	th := c.th
-	x, y := c.pairOf(th)
-	full, drain := c.pairOf(th)
+	x, y := c.pair()
+	full, drain := c.pair()
 	listener, here := c.listener(th)
 	set := must(th.EpollCreate())
 	check(th.EpollCtl(set, core.EPOLL_CTL_ADD, x, &vls.EpollEvent{Events: core.EPOLLIN}))
@@ -450,12 +452,4 @@ func (c *counting) waits() {
 	}, tell)
 	take()
 	c.wait("poll", func() { must(th.Poll([]vls.PollFD{{Handle: x, Events: core.EPOLLIN}}, -1)) }, tell)
-}
-
-// pairOf is pair of a session that th has made.
-func (c *counting) pairOf(th vls.Thread) (own, far vls.Handle) {
-	mate := c.mate
-	c.mate = th
-	defer func() { c.mate = mate }()
-	return c.pair()
 }

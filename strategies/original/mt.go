@@ -71,6 +71,7 @@ type mtApp struct {
 	ask      locks.Lock // R, of which there is one
 	shared   locks.RW   // SD
 	counters map[string]*locks.Counter
+	tables   [256]atomic.Pointer[core.Pool[mtSession]] // by a process's main worker
 }
 
 func (a *mtApp) lock(class string, l locks.Lock) locks.Lock {
@@ -109,8 +110,14 @@ func (a *mtApp) NewProcess() (vls.Process, error) {
 }
 
 func (a *mtApp) process(w *core.Worker) *mtProcess {
+	// The generations of a table outlive its process, so that a handle that was
+	// stale in one which had this worker is stale for ever.
+	at := &a.tables[w.Index()]
+	if at.Load() == nil {
+		at.Store(core.NewPool[mtSession](w.Index()))
+	}
 	p := &mtProcess{
-		a: a, main: w, table: core.NewPool[mtSession](w.Index()),
+		a: a, main: w, table: at.Load(),
 		handles: a.rw("H", new(locks.RWSpin)), byHandle: make(map[slot]vls.Handle),
 	}
 	w.Owner = p
@@ -223,6 +230,12 @@ func (p *mtProcess) Exit() error {
 			t.closeCore(v, s)
 			t.unlock(v)
 		})
+		if w == p.main {
+			p.table.Each(func(h uint64, _ *mtSession) {
+				p.table.Invalidate(h)
+				p.table.Free(h)
+			})
+		}
 		w.Close(t.c)
 		t.c.Exit()
 	}

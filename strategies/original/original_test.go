@@ -18,7 +18,7 @@ func TestCircle(t *testing.T) {
 	if !audit.Enabled {
 		t.Skip("the order of locks is noted in audit builds")
 	}
-	for _, name := range originals {
+	for _, name := range append([]string{migrate}, originals...) {
 		s, err := vls.Lookup(name)
 		if err != nil {
 			t.Fatal(err)
