@@ -67,7 +67,7 @@ func TestCases(t *testing.T) {
 	hw.MembarrierAvailable()
 	for _, name := range strings.Split(names, ",") {
 		fmt.Printf("\n%s begins\n", name)
-		var w watch
+		w := newWatch(s)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
