@@ -17,10 +17,14 @@ import (
 )
 
 var (
-	soak    = flag.Bool("soak", false, "play a million operations on each strategy against each kernel strategy, with progress on stderr")
+	soak    = flag.Bool("soak", false, "play a million operations on each strategy against kernel-unix, and a million on all together against kernel-tcp, with progress on stderr")
 	soakOut = flag.String("soak.out", "", "file in which -soak leaves what it was made of, in Markdown")
 	tapeOps = flag.Int("tape.ops", 0, "operations of the differential test on each strategy against each kernel strategy; 0: 10,000")
 )
+
+// soakOps is what -soak plays on each strategy against kernel-unix, and on all
+// together against kernel-tcp, which takes ten times as long.
+const soakOps = 1_000_000
 
 // built are the strategies that are judged.
 func built() (list []vls.Strategy) {
@@ -62,8 +66,10 @@ func TestDifferential(t *testing.T) {
 			switch {
 			case *tapeOps > 0:
 				ops = *tapeOps
+			case *soak && p.believed.Name == "kernel-unix":
+				ops = soakOps
 			case *soak:
-				ops = 1_000_000
+				ops = soakOps/len(judged) + 1
 			case testing.Short():
 				ops = 2_000
 			}
