@@ -107,9 +107,21 @@ func Shorten(t Tape, play func(Tape) error) (Tape, error) {
 	return t, err
 }
 
+// lengthen makes drawn tapes as long as steps says, for the rest of the process:
+// tests may draw at once.
+func lengthen(t testing.TB) {
+	lengthenOnce.Do(func() {
+		if f := flag.Lookup("rapid.steps"); f.Value.String() == f.DefValue {
+			check(t, f.Value.Set(strconv.Itoa(steps)))
+		}
+	})
+}
+
+var lengthenOnce sync.Once
+
 // Run compares a strategy with one of the kernel on drawn tapes, until ops
 // operations were played; progress, which may be nil, is told after each tape. A
-// difference is shrunk to a short tape and fails the test.
+// difference is shrunk to a short tape and fails the test. Tests may Run at once.
 func Run(t *testing.T, judged, believed vls.Strategy, ops int, progress func(Stats)) (total Stats) {
 	audit.SetRun("strategy " + judged.Name + ", tapes")
 	var failed Tape
@@ -130,14 +142,7 @@ func Run(t *testing.T, judged, believed vls.Strategy, ops int, progress func(Sta
 			progress(total)
 		}
 	}
-	set := func(name string, n int) {
-		if f := flag.Lookup(name); f.Value.String() == f.DefValue {
-			check(t, f.Value.Set(strconv.Itoa(n)))
-			t.Cleanup(func() { check(t, f.Value.Set(f.DefValue)) })
-		}
-	}
-	set("rapid.steps", steps)
-	set("rapid.checks", ops/steps+1)
+	lengthen(t)
 	defer func() {
 		if failed == nil {
 			return
