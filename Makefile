@@ -37,9 +37,10 @@ sched:
 # What needs long to be claimed: streams of 7 GB between threads and as much
 # between processes, by every operation of a fifo, a thousand kills, a million
 # scripts of a peer that lies, and the tests for lost wake-ups at full length;
-# two million operations of random tapes, on the strategies and on Linux; what
-# becomes of the originals in the whole suite; and sessions that eight threads take
-# from each other for a minute, in each of eight ways.
+# random tapes of a million operations on each strategy, against Linux with
+# AF_UNIX and with TCP (docs/differential.md is what -soak.out wrote of one run);
+# what becomes of the originals in the whole suite; and sessions that eight threads
+# take from each other for a minute, in each of eight ways.
 # Tells how much time is left. 65 minutes.
 soak:
 	CGO_ENABLED=0 go test -timeout 80m -run 'Soak|Killed|Hostile|LosesNoWakeup|AllSidesSleep' -v ./fifo -soak

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -78,11 +79,11 @@ func endpointOf(b []byte, port uint16) vls.Endpoint {
 	if a.UnmarshalBinary(b) != nil || !a.IsValid() {
 		return vls.Endpoint{}
 	}
-	// No interface has a longer name, and the kernel strategies have no room for it.
+	// No interface has a longer name, or one with a NUL, and names of AF_UNIX do not
+	// take it.
 	const longest = 15
-	if zone := a.Zone(); len(zone) > longest {
-		a = a.WithZone(zone[:longest])
-	}
+	zone, _, _ := strings.Cut(a.Zone(), "\x00")
+	a = a.WithZone(zone[:min(len(zone), longest)])
 	return netip.AddrPortFrom(a, port)
 }
 

@@ -35,7 +35,7 @@ var epollCases = []testCase{
 	{name: "epoll-peer-closes", doc: "the peer's end is IN, and RDHUP where asked for; HUP once both directions are down", run: hotAndCold(testEpollPeerCloses)},
 	{name: "epoll-reset", doc: "a reset is ERR and HUP, unasked, and what was asked for of IN, OUT and RDHUP", run: hotAndCold(testEpollReset)},
 	{name: "epoll-reset-by-own-write", doc: "a reset that answers this side's own write is reported too", run: hotAndCold(testEpollResetOwn)},
-	{name: "epoll-own-shutdown", doc: "a shutdown of one's own is reported: reading as IN and RDHUP, both directions down as HUP", run: hotAndCold(testEpollOwnShutdown)},
+	{name: "epoll-own-shutdown", doc: "a shutdown of one's own is reported: reading as IN and RDHUP, writing as OUT, both directions down as HUP", run: hotAndCold(testEpollOwnShutdown)},
 	{name: "epoll-close-member", doc: "a closed session leaves its set", run: hotAndCold(testEpollCloseMember)},
 	{name: "epoll-fair", doc: "more ready than asked for: the rest comes with the next waits, none starved", run: hotAndCold(testEpollFair)},
 	{name: "epoll-two-sets", doc: "two sets of one worker do not see each other's events", run: hotAndCold(testEpollTwoSets)},
@@ -450,6 +450,16 @@ func testEpollOwnShutdown(e *env, cold bool) {
 	s.none()
 	e.ok(x.th.Shutdown(x.h, syscall.SHUT_WR))
 	s.soon(report{x, hup})
+
+	// A write that would say EPIPE does not wait for space.
+	s, x, _ = e.scene(cold)
+	s.add(x, out)
+	x.fill()
+	s.none()
+	e.ok(x.th.Shutdown(x.h, syscall.SHUT_WR))
+	if !e.unix() { // there space counts alone
+		s.soon(report{x, out})
+	}
 }
 
 func testEpollCloseMember(e *env, cold bool) {
