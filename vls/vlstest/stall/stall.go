@@ -85,19 +85,8 @@ func Find(s vls.Strategy) ([]Stop, error) {
 				if report.Stalled == 0 {
 					continue // it goes another way each time
 				}
-				stop := Stop{Operation: op.name, Point: v.Point, Visit: visit}
-				for _, r := range rounds {
-					still := &stop.Near
-					if r.far {
-						still = &stop.Far
-					}
-					if r.done < 1 {
-						still.First = append(still.First, r.name)
-					}
-					if r.done < 2 {
-						still.Then = append(still.Then, r.name)
-					}
-				}
+				stop := still(rounds)
+				stop.Operation, stop.Point, stop.Visit = op.name, v.Point, visit
 				stops = append(stops, stop)
 			}
 		}
@@ -121,6 +110,40 @@ const (
 
 func until(later time.Duration) {
 	sched.Wait("until nobody else goes on", func() bool { return false }, later)
+}
+
+// still is which of the rounds stood still.
+func still(rounds []*progress) (stop Stop) {
+	for _, r := range rounds {
+		still := &stop.Near
+		if r.far {
+			still = &stop.Far
+		}
+		if r.done < 1 {
+			still.First = append(still.First, r.name)
+		}
+		if r.done < 2 {
+			still.Then = append(still.Then, r.name)
+		}
+	}
+	return stop
+}
+
+// Held does the same without stopping anybody, and returns the operations after
+// which, or during whose waits, others stand still: no design is to have any. The
+// points of these stops are empty.
+func Held(s vls.Strategy) (held []Stop, err error) {
+	for _, op := range operations {
+		_, rounds, err := run(s, op, nil)
+		if err != nil {
+			return nil, err
+		}
+		if stop := still(rounds); stop.Near.any() || stop.Far.any() {
+			stop.Operation = op.name
+			held = append(held, stop)
+		}
+	}
+	return held, nil
 }
 
 // progress is how far a round came.
