@@ -48,6 +48,20 @@ var claims = []claim{
 	{"a lock, until it is given back", []string{"futex: before the release", "ttas: before the release", "bravo: before a reader leaves", "bravo: writer, between the flag and the end", "phasefair: before a reader leaves", "phasefair: writer's turn", "rwspin: before a reader leaves", "rwspin: before the release"}},
 }
 
+// Nobody stands still where nobody is stopped: no operation keeps a lock, and none
+// that waits.
+func TestNothingHeld(t *testing.T) {
+	for _, s := range built() {
+		held, err := stall.Held(s)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, x := range held {
+			t.Errorf("%s: after %s, or while it waits, stand still: near it %v, in another process %v", s.Name, x.Operation, x.Near, x.Far)
+		}
+	}
+}
+
 // TestStalls stops a thread at each point of each operation, and compares what
 // stands still with what the documentation says. Of strategies that promise to
 // block nobody nothing does.

@@ -1,7 +1,7 @@
 // Package stall stops a thread for ever in the middle of an operation, at each
 // schedule point in turn, and looks who stands still because of it. Every other
 // thread does a round of operations on sessions of its own: data, creation,
-// closing, look-up, polling, a connection; one thread a round, in the process of
+// closing, look-up, polling, waiting, a connection; one thread a round, in the process of
 // the one that was stopped and in another.
 //
 // What a strategy with locks lets stand still is a property of it, which [Table]

@@ -45,7 +45,7 @@ func (s Still) String() string {
 
 // visits is how many visits of one point are tried: a thread that comes there
 // again and again does the same.
-const visits = 3
+const visits = 2
 
 // world is what the threads of one run use.
 type world struct {
@@ -53,6 +53,10 @@ type world struct {
 	victim vls.Thread
 	near   []vls.Thread // one a round, of the victim's process
 	far    []vls.Thread
+	// wakers are threads of other processes: each writes what a round of near, or
+	// of far, waits for.
+	wakers [2]vls.Thread
+	wakes  [2][]func() error // what they do, once for each time
 	port   uint16
 }
 
@@ -81,27 +85,65 @@ func Find(s vls.Strategy) ([]Stop, error) {
 				if report.Stalled == 0 {
 					continue // it goes another way each time
 				}
-				stop := Stop{Operation: op.name, Point: v.Point, Visit: visit}
-				for _, r := range rounds {
-					still := &stop.Near
-					if r.far {
-						still = &stop.Far
-					}
-					if r.done < 1 {
-						still.First = append(still.First, r.name)
-					}
-					if r.done < 2 {
-						still.Then = append(still.Then, r.name)
-					}
-				}
+				stop := still(rounds)
+				stop.Operation, stop.Point, stop.Visit = op.name, v.Point, visit
 				stops = append(stops, stop)
 			}
 		}
-		if met == 0 && !op.looks {
+		if met == 0 && !op.idle {
 			return nil, fmt.Errorf("%s, %s: it comes to no point, so nothing was tried", s.Name, op.name)
 		}
 	}
 	return stops, nil
+}
+
+// Time is the scheduler's: it passes when nothing else can run, so when the
+// victim stands, for good or in a wait, and then when all others do who have
+// begun. First come those who look, then what wakes those who wait, then those
+// who change what all have in common, and then all of it again.
+const (
+	looks   = 1
+	wakes   = 20
+	changes = 40
+	again   = 60
+)
+
+func until(later time.Duration) {
+	sched.Wait("until nobody else goes on", func() bool { return false }, later)
+}
+
+// still is which of the rounds stood still.
+func still(rounds []*progress) (stop Stop) {
+	for _, r := range rounds {
+		still := &stop.Near
+		if r.far {
+			still = &stop.Far
+		}
+		if r.done < 1 {
+			still.First = append(still.First, r.name)
+		}
+		if r.done < 2 {
+			still.Then = append(still.Then, r.name)
+		}
+	}
+	return stop
+}
+
+// Held does the same without stopping anybody, and returns the operations after
+// which, or during whose waits, others stand still: no design is to have any. The
+// points of these stops are empty.
+func Held(s vls.Strategy) (held []Stop, err error) {
+	for _, op := range operations {
+		_, rounds, err := run(s, op, nil)
+		if err != nil {
+			return nil, err
+		}
+		if stop := still(rounds); stop.Near.any() || stop.Far.any() {
+			stop.Operation = op.name
+			held = append(held, stop)
+		}
+	}
+	return held, nil
 }
 
 // progress is how far a round came.
@@ -160,11 +202,11 @@ func run(s vls.Strategy, op operation, stall *sched.Stall) (sched.Report, []*pro
 				p := &progress{name: k.name, far: far}
 				all = append(all, p)
 				r.Go(where+k.name, func() {
-					// Time passes when nothing else can run: when the victim
-					// stands, for good or in a wait, and then when all others do
-					// who have begun.
-					for _, round := range do {
-						sched.Wait("until nobody else goes on", func() bool { return false }, time.Nanosecond)
+					until(k.after)
+					for n, round := range do {
+						if n > 0 {
+							until(again)
+						}
 						if err := round(); err != nil {
 							fail(where+k.name, err)
 							return
@@ -173,6 +215,17 @@ func run(s vls.Strategy, op operation, stall *sched.Stall) (sched.Report, []*pro
 					}
 				})
 			}
+		}
+		for k, name := range []string{"waker of near", "waker of far"} {
+			r.Go(name, func() {
+				until(wakes)
+				for n, wake := range w.wakes[k] {
+					if n > 0 {
+						until(2 * again)
+					}
+					fail(name, wake())
+				}
+			})
 		}
 	})
 	if err != nil {
@@ -234,6 +287,15 @@ func newWorld(s vls.Strategy) (*world, error) {
 		}
 		w.far = append(w.far, th)
 	}
+	for i := range w.wakers {
+		p, err := app.NewProcess()
+		if err != nil {
+			return nil, err
+		}
+		if w.wakers[i], err = thread(p); err != nil {
+			return nil, err
+		}
+	}
 	return w, nil
 }
 
@@ -278,7 +340,8 @@ func (w *world) pair(th vls.Thread) (x, y vls.Handle, err error) {
 type operation struct {
 	name    string
 	prepare func(w *world, th vls.Thread) (do func() error, err error)
-	looks   bool // it claims nothing by itself, and may meet no point
+	idle    bool          // it claims nothing by itself, and may meet no point
+	after   time.Duration // of a round, when it comes
 }
 
 // done is the error of a call that is to give n.
@@ -294,7 +357,7 @@ func done(want int) func(int, error) error {
 // rounds are what every other thread does, those first that change nothing which
 // all have in common.
 var rounds = []operation{
-	{name: "data", prepare: func(w *world, th vls.Thread) (func() error, error) {
+	{name: "data", after: looks, prepare: func(w *world, th vls.Thread) (func() error, error) {
 		x, y, err := w.pair(th)
 		buf := make([]byte, 4)
 		return func() error {
@@ -304,7 +367,7 @@ var rounds = []operation{
 			return done(4)(th.Read(y, buf))
 		}, err
 	}},
-	{name: "look up", prepare: func(w *world, th vls.Thread) (func() error, error) {
+	{name: "look up", after: looks, prepare: func(w *world, th vls.Thread) (func() error, error) {
 		x, _, err := w.pair(th)
 		return func() error {
 			i, _, err := th.SessionIndex(x)
@@ -314,7 +377,7 @@ var rounds = []operation{
 			return err
 		}, err
 	}},
-	{name: "poll", prepare: func(w *world, th vls.Thread) (func() error, error) {
+	{name: "poll", after: looks, prepare: func(w *world, th vls.Thread) (func() error, error) {
 		x, y, err := w.pair(th)
 		if err == nil {
 			err = done(1)(th.Write(x, []byte("1")))
@@ -333,7 +396,27 @@ var rounds = []operation{
 			return done(1)(th.EpollWait(ep, make([]vls.EpollEvent, 1), 0))
 		}, err
 	}},
-	{name: "create", prepare: func(w *world, th vls.Thread) (func() error, error) {
+	{name: "wait", after: looks, prepare: func(w *world, th vls.Thread) (func() error, error) {
+		k := 0
+		if slices.Contains(w.far, th) {
+			k = 1
+		}
+		l, ep, err := w.listen(th)
+		if err != nil {
+			return nil, err
+		}
+		x, err := w.wakers[k].Create(vls.TCP, false)
+		if err == nil {
+			err = w.wakers[k].Connect(x, ep)
+		}
+		if err != nil {
+			return nil, err
+		}
+		y, _, err := th.Accept(l, 0)
+		w.wakes[k] = append(w.wakes[k], func() error { return done(1)(w.wakers[k].Write(x, []byte("1"))) })
+		return func() error { return done(1)(th.Read(y, make([]byte, 1))) }, err
+	}},
+	{name: "create", after: changes, prepare: func(w *world, th vls.Thread) (func() error, error) {
 		return func() error {
 			h, err := th.Create(vls.TCP, true)
 			if err == nil {
@@ -342,11 +425,11 @@ var rounds = []operation{
 			return err
 		}, nil
 	}},
-	{name: "close", prepare: func(w *world, th vls.Thread) (func() error, error) {
+	{name: "close", after: changes, prepare: func(w *world, th vls.Thread) (func() error, error) {
 		x, _, err := w.pair(th)
 		return func() error { return th.Close(x) }, err
 	}},
-	{name: "connect", prepare: func(w *world, th vls.Thread) (func() error, error) {
+	{name: "connect", after: changes, prepare: func(w *world, th vls.Thread) (func() error, error) {
 		return func() error { _, _, err := w.pair(th); return err }, nil
 	}},
 }
@@ -567,11 +650,11 @@ var operations = []operation{
 		ep, _, err := member(w, th, true)
 		return func() error { return th.Close(ep) }, err
 	}},
-	{name: "session_handle", looks: true, prepare: pairOp(func(th vls.Thread, x, y vls.Handle) error {
+	{name: "session_handle", idle: true, prepare: pairOp(func(th vls.Thread, x, y vls.Handle) error {
 		_, err := th.SessionHandle(x)
 		return err
 	})},
-	{name: "handle_of", looks: true, prepare: func(w *world, th vls.Thread) (func() error, error) {
+	{name: "handle_of", idle: true, prepare: func(w *world, th vls.Thread) (func() error, error) {
 		x, _, err := w.pair(th)
 		if err != nil {
 			return nil, err
