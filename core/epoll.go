@@ -146,8 +146,6 @@ func (t *Thread) EpollCtl(set *Session, op int, s *Session, ev *EpollEvent) erro
 	if set.epoll == nil || s.epoll != nil || ev == nil && op != EPOLL_CTL_DEL {
 		return syscall.EINVAL
 	}
-	set.setAudit.Enter("epoll set", audit.Exclusive)
-	defer set.setAudit.Leave(audit.Exclusive)
 	s.ctlAudit.Enter("session control", audit.Exclusive)
 	defer s.ctlAudit.Leave(audit.Exclusive)
 	if op != EPOLL_CTL_DEL {
@@ -155,6 +153,9 @@ func (t *Thread) EpollCtl(set *Session, op int, s *Session, ev *EpollEvent) erro
 	}
 	t.enterMQ()
 	defer t.leaveMQ()
+	// Who waits on the set looks at it with the queue alone.
+	set.setAudit.Enter("epoll set", audit.Exclusive)
+	defer set.setAudit.Leave(audit.Exclusive)
 	e := set.epoll
 	if sched.Enabled {
 		sched.Point("core: before the members of a set change")
