@@ -238,7 +238,7 @@ func testWorkerMemory(e *env) {
 	if last != nil {
 		e.ok(last.Exit())
 		e.gone(last)
-		last = e.process()
+		e.process()
 		e.want(syscall.ENOMEM, err1(e.app.NewProcess()))
 	}
 	for i, y := range ys {

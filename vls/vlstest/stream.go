@@ -160,10 +160,10 @@ func testWriteNothing(e *env) {
 	nothing(e.create(th, false))
 	l, _ := e.listen(th, 1)
 	nothing(l)
-	x, y := e.pair(th, th)
+	x, _ := e.pair(th, th)
 	e.ok(th.Shutdown(x.h, syscall.SHUT_WR))
 	nothing(x)
-	x, y = e.pair(th, th)
+	x, y := e.pair(th, th)
 	y.close()
 	nothing(x)
 	x.eof() // it has reset nothing
