@@ -29,10 +29,13 @@ audit:
 	CGO_ENABLED=0 go test -tags audit -timeout 220s ./...
 
 # Threads under control, in many schedules that can be had again: the scheduler's
-# own tests, and whatever explores schedules elsewhere. 1 minute.
+# own tests, and whatever explores schedules elsewhere; a thread that is stopped at
+# each point of each operation of every strategy; planted faults. 3 minutes.
 sched:
 	CGO_ENABLED=0 go test -tags sched -timeout 40s ./sched
 	CGO_ENABLED=0 go test -tags sched -timeout 60s -run '^TestSchedules' ./fifo ./locks
+	CGO_ENABLED=0 go test -tags sched -timeout 170s -run '^Test(Stalls|NothingHeld|Edge)$$' ./strategies
+	CGO_ENABLED=0 go test -tags sched -timeout 60s -run '^Test(Found|SoundControlled)$$' ./strategies/busted
 
 # What needs long to be claimed: streams of 7 GB between threads and as much
 # between processes, by every operation of a fifo, a thousand kills, a million

@@ -73,6 +73,10 @@ func TestStalls(t *testing.T) {
 	}
 	doc := string(b)
 	block := func(name, now string) {
+		if mark := "<!-- stall: " + name + " -->\n"; *rewrite && !strings.Contains(doc, mark) {
+			const last = "## Where a thread is stopped\n"
+			doc = strings.Replace(doc, last, "## "+name+"\n\n"+mark+"<!-- end -->\n\n"+last, 1)
+		}
 		m := regexp.MustCompile(`(?s)(<!-- stall: ` + name + ` -->\n)(.*?)(<!-- end -->)`).FindStringSubmatchIndex(doc)
 		switch {
 		case m == nil:

@@ -5,6 +5,7 @@ package edge
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -28,6 +29,7 @@ const (
 // is read. A strategy with one thread a process has no such thread.
 func Explore(t testing.TB, s vls.Strategy, schedules int) {
 	t.Helper()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one runs at a time: no other core is to be woken
 	audit.SetRun("strategy " + s.Name + ", edge-triggered reader")
 	sched.Explore(t, sched.Options{Schedules: schedules}, func(r *sched.Run) {
 		w, err := newWorld(s)

@@ -135,7 +135,8 @@ func Streams(s vls.Strategy, o Options) error {
 
 // stream records and checks one round.
 func stream(s vls.Strategy, o Options, round int) error {
-	// The ends are in one process, or one in each of two; with one thread a
+	// Twelve rounds in a row differ in where the ends are, in how the readers wait
+	// and in how much is written at once. The ends are in one process, or one in each of two; with one thread a
 	// process there are two connections instead of two users of each end.
 	procs, each, conns := 1, streamThreads, 1
 	switch {

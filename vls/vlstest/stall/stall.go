@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -65,6 +66,7 @@ const victim = "victim"
 // Find stops a thread at each point of each operation. The error is an operation
 // that did not do what it is for, or that met no point at all.
 func Find(s vls.Strategy) ([]Stop, error) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one runs at a time: no other core is to be woken
 	var stops []Stop
 	for _, op := range operations {
 		report, _, err := run(s, op, nil)
@@ -133,6 +135,7 @@ func still(rounds []*progress) (stop Stop) {
 // which, or during whose waits, others stand still: no design is to have any. The
 // points of these stops are empty.
 func Held(s vls.Strategy) (held []Stop, err error) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for _, op := range operations {
 		_, rounds, err := run(s, op, nil)
 		if err != nil {

@@ -1,0 +1,122 @@
+package history
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// calls puts calls into a history, each with its begin and its end.
+func calls[T any](all ...timed[T]) []timed[T] {
+	for i := range all {
+		all[i].thread = i
+	}
+	return all
+}
+
+func at[T any](begin, end int64, op T) timed[T] { return timed[T]{begin: begin, end: end, op: op} }
+
+const a, b = 1<<32 | 5, 2<<32 | 5 // one after the other in a slot
+
+func TestLife(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fits  bool
+		calls []timed[handleCall]
+	}{
+		{"a life", true, calls(
+			at(1, 2, handleCall{kind: create, h: a}),
+			at(3, 4, handleCall{kind: set, h: a, value: 99}),
+			at(5, 6, handleCall{kind: get, h: a, value: 99}),
+			at(7, 8, handleCall{kind: closes, h: a}),
+			at(9, 10, handleCall{kind: get, h: a, err: syscall.EBADFD}),
+			at(11, 12, handleCall{kind: createSet, h: b}),
+			at(13, 14, handleCall{kind: wait, h: b}))},
+		{"a use beside the close", true, calls(
+			at(1, 2, handleCall{kind: create, h: a}),
+			at(3, 9, handleCall{kind: closes, h: a}),
+			at(4, 5, handleCall{kind: poll, h: a}),
+			at(6, 7, handleCall{kind: poll, h: a, err: syscall.EBADFD}))},
+		{"gone, and there again", false, calls(
+			at(1, 2, handleCall{kind: create, h: a}),
+			at(3, 9, handleCall{kind: closes, h: a}),
+			at(4, 5, handleCall{kind: poll, h: a, err: syscall.EBADFD}),
+			at(6, 7, handleCall{kind: get, h: a, value: unset}))},
+		{"closed twice", false, calls(
+			at(1, 2, handleCall{kind: create, h: a}),
+			at(3, 9, handleCall{kind: closes, h: a}),
+			at(4, 8, handleCall{kind: closes, h: a}))},
+		{"two in a slot", false, calls(
+			at(1, 2, handleCall{kind: create, h: a}),
+			at(3, 4, handleCall{kind: create, h: b}))},
+		{"another session's", false, calls(
+			at(1, 2, handleCall{kind: create, h: a}),
+			at(3, 4, handleCall{kind: closes, h: a}),
+			at(5, 6, handleCall{kind: create, h: b}),
+			at(7, 8, handleCall{kind: set, h: b, value: 99}),
+			at(9, 10, handleCall{kind: get, h: a, value: 99}))},
+		{"a session that waits as a set", false, calls(
+			at(1, 2, handleCall{kind: create, h: a}),
+			at(3, 4, handleCall{kind: wait, h: a}))},
+	} {
+		if err := check(life, c.calls); (err == nil) != c.fits {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+func TestFlow(t *testing.T) {
+	w := func(begin, end int64, data string) timed[streamCall] {
+		return at(begin, end, streamCall{kind: write, data: data, room: len(data)})
+	}
+	r := func(begin, end int64, room int, data string) timed[streamCall] {
+		return at(begin, end, streamCall{kind: read, data: data, room: room})
+	}
+	none := streamCall{kind: read, room: 4, err: syscall.EWOULDBLOCK}
+	busy := none
+	busy.busy = true
+	for _, c := range []struct {
+		name  string
+		fits  bool
+		calls []timed[streamCall]
+	}{
+		{"two writers", true, calls(w(1, 9, "aa"), w(2, 8, "bb"), r(3, 10, 3, "bba"), r(11, 12, 3, "a"))},
+		{"the end", true, calls(w(1, 2, "aa"), at(3, 4, streamCall{kind: shutdown}), r(5, 6, 4, "aa"), r(7, 8, 4, ""))},
+		{"nothing there", true, calls(at(1, 2, none), w(3, 4, "aa"))},
+		{"a busy end", true, calls(w(1, 2, "aa"), at(3, 4, busy))},
+		{"a write that is torn", false, calls(w(1, 9, "aa"), w(2, 8, "bb"), r(10, 11, 4, "abba"))},
+		{"a byte twice", false, calls(w(1, 2, "ab"), r(3, 6, 1, "a"), r(4, 5, 1, "a"))},
+		{"a byte lost", false, calls(w(1, 2, "ab"), at(3, 4, streamCall{kind: shutdown}), r(5, 6, 1, "a"), r(7, 8, 1, ""))},
+		{"less than there is", false, calls(w(1, 2, "abc"), r(3, 4, 3, "ab"))},
+		{"data that is not seen", false, calls(w(1, 2, "abc"), at(3, 4, none))},
+		{"an end too soon", false, calls(w(1, 2, "abc"), r(3, 4, 4, ""))},
+		{"short, with room", false, calls(at(1, 2, streamCall{kind: write, data: "a", room: 2}))},
+	} {
+		if err := check(flow, c.calls); (err == nil) != c.fits {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// A failure shows what fits nowhere.
+func TestTells(t *testing.T) {
+	err := check(life, calls(
+		at(1, 2, handleCall{kind: create, h: a}),
+		at(3, 4, handleCall{kind: get, h: a, value: 77})))
+	if err == nil || !strings.Contains(err.Error(), "get 0x100000005 77") || !strings.Contains(err.Error(), "the session 0x100000005 with 536") {
+		t.Errorf("it says: %v", err)
+	}
+}
+
+// Stamps are those of one counter, so calls that overlap are seen to.
+func TestOverlap(t *testing.T) {
+	all := calls(
+		at(1, 4, streamCall{kind: read}), at(2, 3, streamCall{kind: read}),
+		at(5, 6, streamCall{kind: read}), at(7, 10, streamCall{kind: write, room: small + 1}), at(8, 9, streamCall{kind: read}))
+	overlap(all)
+	for i, want := range []struct{ busy, torn bool }{{true, false}, {true, false}, {false, false}, {false, false}, {false, true}} {
+		if c := all[i].op; c.busy != want.busy || c.torn != want.torn {
+			t.Errorf("call %d: busy %v, torn %v; want %v", i, c.busy, c.torn, want)
+		}
+	}
+}
