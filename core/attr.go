@@ -7,6 +7,7 @@ import (
 
 	"vlsbench/audit"
 	"vlsbench/fifo"
+	"vlsbench/sched"
 )
 
 // options is what attributes set on a session and an accepted one inherits.
@@ -54,6 +55,9 @@ func (t *Thread) Attr(s *Session, a Attr, buf []byte) (int, error) {
 	s.ctlAudit.Enter("session control", audit.Exclusive)
 	defer s.ctlAudit.Leave(audit.Exclusive)
 	defer s.spread()
+	if sched.Enabled {
+		sched.Point("core: an attribute is looked at")
+	}
 	if s.epoll != nil {
 		return 0, syscall.EBADFD
 	}

@@ -7,6 +7,7 @@ import (
 
 	"vlsbench/audit"
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // epollItem is a session's membership in a set. All of it belongs to the
@@ -155,6 +156,9 @@ func (t *Thread) EpollCtl(set *Session, op int, s *Session, ev *EpollEvent) erro
 	t.enterMQ()
 	defer t.leaveMQ()
 	e := set.epoll
+	if sched.Enabled {
+		sched.Point("core: before the members of a set change")
+	}
 	switch op {
 	case EPOLL_CTL_ADD:
 		if s.epi.set != nil {
@@ -262,6 +266,9 @@ func (t *Thread) lookAtSet(set *Session, evs []EpollEvent, first bool) int {
 	defer set.setAudit.Leave(audit.Exclusive)
 	if set.flags.Load()&fClosing != 0 {
 		return 0
+	}
+	if sched.Enabled {
+		sched.Point("core: before the members of a set are looked at")
 	}
 	return set.epoll.collect(evs, first)
 }

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"sync/atomic"
+
+	"vlsbench/sched"
 )
 
 // layer is the session layer: it stands where VPP stands, and knows who listens
@@ -153,6 +155,9 @@ func (y *layer) update(change func(listeners) bool) bool {
 		if !change(table) {
 			return false
 		}
+		if sched.Enabled {
+			sched.Point("core: between the listeners and their swap")
+		}
 		if y.table.CompareAndSwap(old, &table) {
 			return true
 		}
@@ -197,6 +202,9 @@ func (l *listener) push(c *conn, force bool) bool {
 			return false
 		}
 		c.next = old
+		if sched.Enabled {
+			sched.Point("core: connection counted, before it is queued")
+		}
 		if l.stack.CompareAndSwap(old, c) {
 			l.pushed.Add(1)
 			return true
@@ -214,6 +222,9 @@ func (l *listener) pop() *conn {
 	}
 	l.oldest.Store(c.next)
 	c.next = nil
+	if sched.Enabled {
+		sched.Point("core: connection taken, before it is counted off")
+	}
 	l.n.Add(-1)
 	return c
 }

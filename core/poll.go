@@ -1,6 +1,10 @@
 package core
 
-import "time"
+import (
+	"time"
+
+	"vlsbench/sched"
+)
 
 // Poll says of each entry what is true of what it asks for, and returns how many
 // have something; it waits for the first one for timeout, for ever if that is
@@ -47,6 +51,9 @@ func (t *Thread) Poll(fds []PollFD, timeout time.Duration) (int, error) {
 // lookAtEach fills in what is true of the entries. Worker mq: exclusive, within
 // which a session that is found stays what it is.
 func (t *Thread) lookAtEach(fds []PollFD) int {
+	if sched.Enabled {
+		sched.Point("core: before sessions are polled")
+	}
 	n := 0
 	for i := range fds {
 		fd := &fds[i]

@@ -9,6 +9,7 @@ import (
 
 	"vlsbench/fifo"
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // Call is a request that a thread of one worker makes to another worker, and
@@ -105,7 +106,9 @@ func (t *Thread) Call(to uint32, c *Call, timeout time.Duration) error {
 		return syscall.ETIMEDOUT
 	}
 	for slot.word.Load() != id|callDone {
-		runtime.Gosched() // it is being answered
+		if !sched.Spin("core: the call is being answered") {
+			runtime.Gosched()
+		}
 	}
 	slot.word.Store(id | callOver)
 	return c.Err
@@ -227,6 +230,9 @@ func (t *Thread) dispatchCalls() {
 func (t *Thread) answer(slot *callSlot, id uint64) {
 	if !slot.word.CompareAndSwap(id|callAsked, id|callClaimed) {
 		return
+	}
+	if sched.Enabled {
+		sched.Point("core: call claimed, before it is answered")
 	}
 	c := slot.call
 	if f := t.w.app.hooks.RPC; f != nil {

@@ -7,6 +7,7 @@ import (
 
 	"vlsbench/audit"
 	"vlsbench/fifo"
+	"vlsbench/sched"
 )
 
 // State is where a session stands. It is changed by the session's own
@@ -172,6 +173,9 @@ func (t *Thread) alloc(p Proto, nonblocking bool) (*Session, error) {
 	defer w.poolAudit.Leave(audit.Exclusive)
 	s, err := t.unpublished(p, nonblocking)
 	if err == nil {
+		if sched.Enabled {
+			sched.Point("core: slot taken, before its handle is known")
+		}
 		w.sessions.Publish(uint64(s.handle))
 	}
 	return s, err
@@ -247,6 +251,9 @@ func (t *Thread) Bind(s *Session, ep Endpoint) error {
 	if ep.Port() == 0 {
 		ep = t.w.app.layer.ephemeral(ep.Addr())
 	}
+	if sched.Enabled {
+		sched.Point("core: before the endpoint is the session's")
+	}
 	s.local = ep
 	s.spread()
 	return nil
@@ -277,6 +284,9 @@ func (t *Thread) Listen(s *Session, backlog int) error {
 	l.setFifos(s.opt)
 	if err := t.bindListener(s, l); err != nil || s.lsn != nil {
 		return err
+	}
+	if sched.Enabled {
+		sched.Point("core: listener known, before its session listens")
 	}
 	s.lsn = l
 	s.state.Store(uint32(StateListen))
@@ -339,6 +349,9 @@ func (s *Session) attach(c *conn, side int) {
 func (s *Session) connected(c *conn, side int) {
 	s.conn, s.side = c, side
 	s.tx, s.rx = c.fifos[side], c.fifos[1-side]
+	if sched.Enabled {
+		sched.Point("core: connection made, before the session is ready")
+	}
 	s.state.Store(uint32(StateReady))
 	s.flags.Or(fRead | fWrite)
 }
@@ -387,6 +400,9 @@ func (t *Thread) tryAccept(l *Session, flags int) (*Session, error) {
 	}
 	s.opt = l.opt
 	s.attach(c, 1)
+	if sched.Enabled {
+		sched.Point("core: accepted, before the other side knows")
+	}
 	c.target[1].Store(uint64(s.handle))
 	return s, nil
 }
@@ -403,6 +419,9 @@ func (s *Session) Local() Endpoint { return s.local }
 func (t *Thread) Shutdown(s *Session, how int) error {
 	s.ctlAudit.Enter("session control", audit.Exclusive)
 	defer s.ctlAudit.Leave(audit.Exclusive)
+	if sched.Enabled {
+		sched.Point("core: before a direction is shut down")
+	}
 	if s.epoll != nil || State(s.state.Load()) == StateListen {
 		return syscall.EBADFD
 	}
@@ -453,6 +472,9 @@ func (t *Thread) Close(s *Session) error {
 	if s.epoll != nil {
 		s.epoll.clear()
 	}
+	if sched.Enabled {
+		sched.Point("core: marked as closed, before its handle is stale")
+	}
 	w.sessions.Invalidate(uint64(h))
 	t.wake(s)
 	t.leaveMQ()
@@ -498,6 +520,9 @@ func (t *Thread) BeginClose(s *Session) (first bool) {
 	t.enterMQ()
 	s.refs.Add(1)
 	first = s.flags.Or(fClosing)&fClosing == 0
+	if sched.Enabled {
+		sched.Point("core: marked as closing, before who waits is woken")
+	}
 	t.wake(s)
 	t.leaveMQ()
 	return first

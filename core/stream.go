@@ -18,10 +18,11 @@ func (t *Thread) Read(s *Session, p []byte) (int, error) {
 	if s.flags.Load()&fRead == 0 || s.rx.Status()&stReset != 0 {
 		return t.readSlow(s, p, false)
 	}
+	s.rxAudit.Enter("session rx", audit.Exclusive)
 	if !s.rx.Short(len(p)) || !s.rx.There(len(p)) && !s.rx.Look(len(p)) {
+		s.rxAudit.Leave(audit.Exclusive)
 		return t.readAny(s, p)
 	}
-	s.rxAudit.Enter("session rx", audit.Exclusive)
 	s.rx.Take(p)
 	s.rx.AdvanceHead(len(p))
 	s.rxAudit.Leave(audit.Exclusive)
@@ -119,10 +120,11 @@ func (t *Thread) Write(s *Session, p []byte) (int, error) {
 	if s.flags.Load()&fWrite == 0 || s.tx.Status() != 0 {
 		return t.writeSlow(s, p, 0)
 	}
+	s.txAudit.Enter("session tx", audit.Exclusive)
 	if !s.tx.Short(len(p)) || !s.tx.Room(len(p)) {
+		s.txAudit.Leave(audit.Exclusive)
 		return t.writeAny(s, p)
 	}
-	s.txAudit.Enter("session tx", audit.Exclusive)
 	s.tx.Put(p)
 	s.tx.AdvanceTail(len(p))
 	s.txAudit.Leave(audit.Exclusive)

@@ -8,6 +8,7 @@ import (
 	"vlsbench/audit"
 	"vlsbench/fifo"
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // Event is the kind of an event on a worker's queue. Every kind asks for the
@@ -278,6 +279,7 @@ func (o *Thread) rouse() {
 		return
 	}
 	if atomic.SwapUint32(&o.word, 1) == 0 {
+		sched.FutexWake("core: wake of one who waits", &o.word, 1)
 		hw.FutexWake(&o.word, 1)
 	}
 }
@@ -442,6 +444,9 @@ func (t *Thread) enterUnless(s *Session, k waitKind, want int) bool {
 		if t.ready(s, k, want) {
 			return false
 		}
+		if sched.Spin("core: the queue is taken, and there is nothing yet") {
+			continue
+		}
 		hw.Pause()
 		if i%64 == 0 {
 			// Who has it may not be running.
@@ -454,6 +459,9 @@ func (t *Thread) enterUnless(s *Session, k waitKind, want int) bool {
 // join makes the thread one of the worker's waiters. Worker mq: exclusive.
 func (t *Thread) join(s *Session) {
 	t.waitsFor = s
+	if sched.Enabled {
+		sched.Point("core: in the queue, about to wait")
+	}
 	t.w.waiters = append(t.w.waiters, t)
 }
 
@@ -508,7 +516,7 @@ func (t *Thread) doze(timeout time.Duration, over func() bool) bool {
 	t.leaveMQ()
 	if drainer {
 		w.mq.Sleep(timeout)
-	} else if atomic.LoadUint32(&t.word) == 0 {
+	} else if atomic.LoadUint32(&t.word) == 0 && !sched.FutexWait("core: sleep beside who sleeps on the queue", &t.word, 0, timeout) {
 		hw.FutexWait(&t.word, 0, timeout)
 	}
 	t.enterMQ()
@@ -524,6 +532,9 @@ func (w *Worker) unref(s *Session) {
 	for {
 		old := w.zombies.Load()
 		s.zombie = old
+		if sched.Enabled {
+			sched.Point("core: between the sessions to be freed and their swap")
+		}
 		if w.zombies.CompareAndSwap(old, s) {
 			return
 		}

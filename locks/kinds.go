@@ -77,7 +77,7 @@ var rwKinds = []struct {
 		Fair: true,
 	}, func() RW { return new(PhaseFair) }},
 	{Kind{
-		Name: "bravo", Doc: "readers-writer lock with a line per reader; writers look at all lines",
+		Name: "bravo", Doc: "readers-writer lock with a line per reader; writers look at all lines in use",
 	}, func() RW { return NewBravo() }},
 }
 

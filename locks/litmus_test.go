@@ -58,6 +58,7 @@ func TestLitmusBravo(t *testing.T) {
 				if write {
 					ls[c].Unlock()
 				}
+				ls[c].used.Store(0)
 			}))
 	})
 	t.Run("release stores", func(t *testing.T) {

@@ -32,7 +32,7 @@
 //	rwspin      128  2 (2.1)  1 (1.8)   anybody                          spins, naps
 //	rwpending   256  2 (2.4)  3 (2.7)   readers by writers, and writers  spins, naps
 //	phasefair   128  2 (1.8)  3 (2.8)   nobody                           spins, naps
-//	bravo      8448  2 (1.8)  6 (30)    nobody                           spins, parks the goroutine
+//	bravo      8448  2 (1.8)  6 (5.4)   nobody                           spins, parks the goroutine
 //
 // # Waiting
 //

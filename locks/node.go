@@ -24,8 +24,9 @@ type node struct {
 	_     [hw.FalseSharing - 12]byte
 }
 
-// In the heap, where it has pages of its own and so an address to rely on.
-var nodes = new([maxNodes]node)
+// In the heap, where it has pages of its own and so an address to rely on. A
+// slice, as the lines of a [Bravo], so that nobody reads the first on the way.
+var nodes = make([]node, maxNodes)
 
 func nodeOf(id uint32) *node { return &nodes[id-firstNode] }
 

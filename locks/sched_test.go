@@ -296,7 +296,18 @@ func (l hastyBravo) RLock(slot int) {
 		sched.Spin("writer inside")
 	}
 	sched.Point("between the look and the count")
-	l.line(slot).readers.Add(1)
+	l.enlist(slot).readers.Add(1)
+}
+
+// lateBravo counts itself before it says that its line is used.
+type lateBravo struct{ *Bravo }
+
+func (l lateBravo) RLock(slot int) {
+	for line := l.line(slot); !l.enter(line); {
+		sched.Spin("writer inside")
+	}
+	sched.Point("between the count and the use")
+	l.use(uint32(slot) + 1)
 }
 
 func TestSchedulesOfTwins(t *testing.T) {
@@ -332,6 +343,7 @@ func TestSchedulesOfTwins(t *testing.T) {
 	})
 	t.Run("bravo", func(t *testing.T) {
 		found(t, "reader beside a writer", rwBody(func() RW { return hastyBravo{NewBravo()} }))
+		found(t, "reader beside a writer", rwBody(func() RW { return lateBravo{NewBravo()} }))
 	})
 	t.Run("recursive readers", func(t *testing.T) {
 		// What RecursiveReaders says, of the kinds whose waits are all here.

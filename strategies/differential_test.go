@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +22,9 @@ var (
 	soakOut = flag.String("soak.out", "", "file in which -soak leaves what it was made of, in Markdown")
 	tapeOps = flag.Int("tape.ops", 0, "operations of the differential test on each strategy against each kernel strategy; 0: 10,000")
 )
+
+// soakOps is what -soak plays on each strategy against each kernel strategy.
+const soakOps = 1_000_000
 
 // built are the strategies that are judged.
 func built() (list []vls.Strategy) {
@@ -52,44 +56,62 @@ func TestDifferential(t *testing.T) {
 			pairs = append(pairs, pair{s, lookup(t, name)})
 		}
 	}
-	var rows []string
+	var mu sync.Mutex // of what follows
+	rows := make([]string, len(pairs))
+	done := make([]float64, len(pairs))
 	var total tape.Stats
 	start := time.Now()
+	told := start
+	progress := func(k int, s tape.Stats, ops int) {
+		mu.Lock()
+		defer mu.Unlock()
+		done[k] = min(float64(s.Ops)/float64(ops), 1)
+		if !*soak || time.Since(told) < 5*time.Second {
+			return
+		}
+		told = time.Now()
+		share := 0.0
+		for _, d := range done {
+			share += d / float64(len(done))
+		}
+		left := time.Duration(float64(time.Since(start)) * (1 - share) / share)
+		fmt.Fprintf(os.Stderr, "%3.0f%%, %v left\n", 100*share, left.Round(time.Second))
+	}
+	// After the pairs, which may run at once.
+	t.Cleanup(func() {
+		if !*soak || t.Failed() {
+			return
+		}
+		text := summary(rows, total)
+		fmt.Print(text)
+		if *soakOut != "" {
+			if err := os.WriteFile(*soakOut, []byte(text), 0o666); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	for k, p := range pairs {
-		name := p.judged.Name + "/" + p.believed.Name
-		t.Run(name, func(t *testing.T) {
+		t.Run(p.judged.Name+"/"+p.believed.Name, func(t *testing.T) {
+			if !audit.Enabled { // a violation names the run that it was in
+				t.Parallel()
+			}
 			ops := 10_000
 			switch {
 			case *tapeOps > 0:
 				ops = *tapeOps
 			case *soak:
-				ops = 1_000_000
+				ops = soakOps
 			case testing.Short():
 				ops = 2_000
 			}
-			began, told := time.Now(), time.Now()
-			s := tape.Run(t, p.judged, p.believed, ops, func(s tape.Stats) {
-				if *soak && time.Since(told) > 5*time.Second {
-					told = time.Now()
-					done := (float64(k) + min(float64(s.Ops)/float64(ops), 1)) / float64(len(pairs))
-					left := time.Duration(float64(time.Since(start)) * (1 - done) / done)
-					fmt.Fprintf(os.Stderr, "%3.0f%% %s: %d of %d operations, %v left\n", 100*done, name, s.Ops, ops, left.Round(time.Second))
-				}
-			})
-			rows = append(rows, fmt.Sprintf("| %s | %s | %d | %d | %d | %.0f |",
-				p.judged.Name, p.believed.Name, s.Ops, s.Calls, s.Tapes, time.Since(began).Seconds()))
+			began := time.Now()
+			s := tape.Run(t, p.judged, p.believed, ops, func(s tape.Stats) { progress(k, s, ops) })
+			mu.Lock()
+			defer mu.Unlock()
+			rows[k] = fmt.Sprintf("| %s | %s | %d | %d | %d | %.0f |",
+				p.judged.Name, p.believed.Name, s.Ops, s.Calls, s.Tapes, time.Since(began).Seconds())
 			total.Add(s)
 		})
-	}
-	if !*soak || t.Failed() {
-		return
-	}
-	text := summary(rows, total)
-	fmt.Print(text)
-	if *soakOut != "" {
-		if err := os.WriteFile(*soakOut, []byte(text), 0o666); err != nil {
-			t.Error(err)
-		}
 	}
 }
 

@@ -30,7 +30,7 @@ import (
 // The price of each repair and of each knob. TestPrices measures rounds, in each
 // of which everything has its turn once, in random order, on fresh objects, and
 // keeps them in a file; with -rewrite it makes the tables of docs/strategies.md
-// of what the file has. So rounds may be gathered while the machine is calm:
+// of what the file has. So rounds may be gathered whenever the machine is calm:
 //
 //	go test ./strategies -run Prices -prices FILE -price-rounds 10
 //	go test ./strategies -run Prices -prices FILE -price-rounds 0 -rewrite
@@ -100,15 +100,47 @@ type pricing struct {
 	done atomic.Uint64
 }
 
-func TestPrices(t *testing.T) {
-	if *prices == "" {
-		t.Skip("a measurement: asked for by -prices")
-	}
+// newPricing is one under a watchdog.
+func newPricing(t *testing.T) *pricing {
 	topology := must(hw.SystemTopology())(t)
 	p := &pricing{T: t, cpus: topology.Order(hw.PinCore)}
 	if len(p.cpus) < 2 {
 		t.Skip("one processor: two threads do not run at once")
 	}
+	nothing := "nothing yet"
+	p.at.Store(&nothing)
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	go p.guard(over)
+	return p
+}
+
+// Every knob has a price, and every chore can be done.
+func TestChores(t *testing.T) {
+	p := newPricing(t)
+	for _, k := range must(vls.Lookup("perworker"))(t).Knobs {
+		if !slices.ContainsFunc(knobs(), func(one priced) bool { return strings.Contains(one.name, ","+k.Name+"=") }) {
+			t.Errorf("knob %s has no price", k.Name)
+		}
+	}
+	for _, one := range slices.Concat(repairs, knobs()) {
+		canonical(t, one.name)
+		canonical(t, one.against)
+	}
+	for _, c := range chores {
+		for _, s := range []string{"shared", "perworker", "spoolrw"} {
+			if rate := p.measure(c, s); !(rate > 0) {
+				t.Errorf("%s: %s is done %v times a second", s, c.name, rate)
+			}
+		}
+	}
+}
+
+func TestPrices(t *testing.T) {
+	if *prices == "" {
+		t.Skip("a measurement: asked for by -prices")
+	}
+	p := newPricing(t)
 	var rounds []map[string]float64 // of "chore: strategy" its rate
 	file, err := os.ReadFile(*prices)
 	if err == nil {
@@ -117,17 +149,14 @@ func TestPrices(t *testing.T) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("%s holds no rounds: %v", *prices, err)
 	}
-	over := make(chan struct{})
-	defer close(over)
-	go p.guard(over)
 	undo := harness.Quiet(3)
+	defer undo()
 	for range *priceRounds {
 		rounds = append(rounds, p.round())
 		if err := os.WriteFile(*prices, must(json.Marshal(rounds))(t), 0o666); err != nil {
 			t.Fatal(err)
 		}
 	}
-	undo()
 	table := p.tables(rounds)
 	t.Log("\n" + table)
 	if *rewrite {
@@ -173,17 +202,23 @@ func (p *pricing) round() map[string]float64 {
 		c := chores[i]
 		runtime.GC() // not before each, which would take longer than what is measured
 		for _, j := range rand.Perm(len(order)) {
-			what := c.name + ": " + order[j]
-			p.at.Store(&what)
-			a := must(must(vls.Lookup(order[j]))(p).New(vls.Options{
-				Config: core.Config{Wait: core.Park, SegmentSize: 16 << 20, RxFifoSize: 16 << 10, TxFifoSize: 16 << 10},
-			}))(p)
-			round[what] = c.rate(p, a)
-			check(p, a.Close())
-			p.done.Add(1)
+			round[c.name+": "+order[j]] = p.measure(c, order[j])
 		}
 	}
 	return round
+}
+
+// measure measures a strategy at a chore.
+func (p *pricing) measure(c chore, strategy string) float64 {
+	what := c.name + ": " + strategy
+	p.at.Store(&what)
+	a := must(must(vls.Lookup(strategy))(p).New(vls.Options{
+		Config: core.Config{Wait: core.Park, SegmentSize: 16 << 20, RxFifoSize: 16 << 10, TxFifoSize: 16 << 10},
+	}))(p)
+	rate := c.rate(p, a)
+	check(p, a.Close())
+	p.done.Add(1)
+	return rate
 }
 
 // together runs each of fs again and again, on a core of its own, and returns
@@ -370,11 +405,11 @@ func (p *pricing) tables(rounds []map[string]float64) string {
 	var b strings.Builder
 	m, _, err := harness.Inspect(results.Plan{}, time.Now())
 	check(p, err)
-	where := "whose two are cores of their own, as far as the kernel says"
-	if m.SMT {
-		where = "with SMT"
+	cores := fmt.Sprintf("%d cores", m.Cores)
+	if m.Hypervisor {
+		cores += " as its hypervisor says"
 	}
-	fmt.Fprintf(&b, "%d rounds on an %s of %d CPUs, %s, Linux %s, %s.\n", len(rounds), m.CPU, m.CPUs, where, m.Kernel, runtime.Version())
+	fmt.Fprintf(&b, "%d rounds on an %s, %d CPUs on %s, Linux %s, %s.\n", len(rounds), m.CPU, m.CPUs, cores, m.Kernel, runtime.Version())
 	p.table(&b, rounds, "built, against its original", repairs)
 	p.table(&b, rounds, "knob, in perworker", knobs())
 	return b.String()

@@ -46,7 +46,7 @@ func TestOne(t *testing.T) {
 	}
 	s := busted.Twins[i].Strategy()
 	t.Logf("checks %s by %s", name, check)
-	switch check {
+	switch check := strings.TrimPrefix(check, "audit "); check {
 	case "handles", "streams":
 		f := history.Handles
 		if check == "streams" {
@@ -65,7 +65,7 @@ func TestOne(t *testing.T) {
 	case "stall", "edge":
 		controlled(t, check, s)
 	default:
-		vlstest.RunCases(t, s, vls.Park, strings.TrimPrefix(check, "audit "))
+		vlstest.RunCases(t, s, vls.Park, check)
 	}
 }
 
@@ -159,14 +159,17 @@ func TestDocumented(t *testing.T) {
 		}
 		var found []string
 		for _, c := range w.Found {
-			how, name, named := strings.Cut(c, " ")
-			switch {
-			case named:
-				c = how + " (`" + name + "`)"
-			case !slices.Contains([]string{"handles", "streams", "churn", "stall", "edge"}, c):
-				c = "`" + c + "`"
+			how, name, audited := strings.Cut(c, " ")
+			if !audited {
+				name = c
 			}
-			found = append(found, c)
+			if !slices.Contains([]string{"handles", "streams", "churn", "stall", "edge"}, name) {
+				name = "`" + name + "`"
+			}
+			if audited {
+				name = how + " in " + name
+			}
+			found = append(found, name)
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", no, w.Name, w.Fault, strings.Join(found, ", "))
 	}

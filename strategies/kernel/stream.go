@@ -75,7 +75,12 @@ func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 		t.p.release(s)
 		return 0, syscall.EDESTADDRREQ
 	}
-	n, err := unix.Write(s.fd, p)
+	var n int
+	var err error
+	if len(p) > 0 || s.sock.dgram {
+		// Of nothing a stream would tell a pending error, and forget it.
+		n, err = unix.Write(s.fd, p)
+	}
 	if n != len(p) || err != nil || n == 0 {
 		n, err = t.writeSlow(s, h, p, max(n, 0), err)
 	}

@@ -2,6 +2,7 @@ package locked
 
 import (
 	"fmt"
+	"strings"
 
 	"vlsbench/locks"
 	"vlsbench/vls"
@@ -10,8 +11,8 @@ import (
 // Set is the locks that an operation takes.
 type Set uint16
 
-// Of a readers-writer lock r is a reader and w the writer; SP alone is the
-// writer too, where it is one.
+// Of a readers-writer lock r is a reader and w the writer; SP is the writer too,
+// where it is one.
 const (
 	Pr  Set = 1 << iota // let go once S is held
 	Pw                  // of a session that is made or has been closed: taken last
@@ -41,6 +42,52 @@ type Table struct {
 	Poll      Set // and select, for which no session is looked up
 	Lookup    Set // handle to session, or to its index
 	HandleOf  Set // index to handle
+}
+
+// check reports a row that says what the operation does not do: which of P and S
+// it takes is not free, only what it has besides.
+func (t *Table) check() error {
+	const inside = MQ | SP | SPr
+	for _, row := range []struct {
+		operation         string
+		set, needs, allow Set
+	}{
+		{"Create", t.Create, Pw, inside},
+		{"EpollCreate", t.EpollCreate, Pw, inside},
+		{"Bind", t.Bind, Pr | S, inside},
+		{"Attr", t.Attr, Pr | S, inside},
+		{"Listen", t.Listen, Pr | S, inside},
+		{"Connect", t.Connect, Pr | S, inside},
+		{"Accept", t.Accept, Pr | S | Pw, inside},
+		{"Read", t.Read, Pr | S, inside},
+		{"Write", t.Write, Pr | S, inside},
+		{"Shutdown", t.Shutdown, Pr | S, inside},
+		{"Close", t.Close, S | Pw, inside | Pr},
+		{"EpollCtl", t.EpollCtl, Pr | S, 0},
+		{"EpollWait", t.EpollWait, Pr | S, inside},
+		{"Poll", t.Poll, 0, inside},
+		{"Lookup", t.Lookup, Pr | S, inside},
+		{"HandleOf", t.HandleOf, Pr, 0},
+	} {
+		if row.set&row.needs != row.needs || row.set&^(row.needs|row.allow) != 0 || row.set&(SP|SPr) == SP|SPr {
+			return fmt.Errorf("%s takes %v: want %v, and of %v at most", row.operation, row.set, row.needs, row.allow)
+		}
+	}
+	return nil
+}
+
+// String is the locks with "|" between them, as a table has them.
+func (s Set) String() string {
+	var names []string
+	for i, n := range []string{"Pr", "Pw", "S", "SPr", "SP", "MQ"} {
+		if s&(1<<i) != 0 {
+			names = append(names, n)
+		}
+	}
+	if names == nil {
+		return "none"
+	}
+	return strings.Join(names, "|")
 }
 
 // Kinds names the kind of each lock, as [locks.New] and [locks.NewRW] know it.
@@ -205,6 +252,9 @@ func (d *Design) check() error {
 		return fmt.Errorf("where=app with when=several: the table of all processes cannot go unlocked because one of them has one thread; want when=always, or where=process")
 	case d.HoldSession && d.Takes.Close&Pr == 0:
 		return fmt.Errorf("hold=session with close=one-phase: close would wait, with P, for a session that another thread waits on; want close=two-phase, or hold=nothing")
+	}
+	if err := d.Takes.check(); err != nil {
+		return err
 	}
 	for _, p := range d.places() {
 		if err := p.Check(*p.kind); err != nil {

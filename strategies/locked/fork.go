@@ -7,6 +7,7 @@ import (
 	"vlsbench/core"
 	"vlsbench/hw"
 	"vlsbench/locks"
+	"vlsbench/sched"
 	"vlsbench/vls"
 )
 
@@ -108,6 +109,9 @@ func (t *thread) letGo(held []*session) {
 type pause struct{ tries int }
 
 func (b *pause) wait() {
+	if sched.Spin("locked: S was not to be had") {
+		return
+	}
 	hw.Pause()
 	if b.tries++; b.tries%16 != 0 {
 		runtime.Gosched()

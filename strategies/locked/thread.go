@@ -7,6 +7,7 @@ import (
 
 	"vlsbench/core"
 	"vlsbench/hw"
+	"vlsbench/sched"
 	"vlsbench/vls"
 )
 
@@ -16,7 +17,7 @@ func (t *thread) Register() error {
 		return nil
 	}
 	p := t.p
-	p.mu.Lock()
+	p.enlist()
 	defer p.mu.Unlock()
 	if err := p.w.InitThread(&t.core, t); err != nil {
 		return err
@@ -49,10 +50,20 @@ func (t *thread) lockOut() {
 	// Either it sees that before it goes on, or its mark is seen here.
 	hw.HeavyFence()
 	for i := 1; atomic.LoadUint32(&t.mark) != 0; i++ {
+		if sched.Spin("locked: the first is inside") {
+			continue
+		}
 		hw.Pause()
 		if i%64 == 0 {
 			runtime.Gosched()
 		}
+	}
+}
+
+// enlist takes mu, in a way that the scheduler sees.
+func (p *process) enlist() {
+	if !sched.Wait("locked: somebody registers", p.mu.TryLock, -1) {
+		p.mu.Lock()
 	}
 }
 
@@ -62,7 +73,7 @@ func (t *thread) Exit() error {
 		return nil
 	}
 	p := t.p
-	p.mu.Lock()
+	p.enlist()
 	defer p.mu.Unlock()
 	for i, o := range p.threads {
 		if o == t {

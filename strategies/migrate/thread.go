@@ -9,6 +9,7 @@ import (
 	"vlsbench/audit"
 	"vlsbench/core"
 	"vlsbench/hw"
+	"vlsbench/sched"
 	"vlsbench/vls"
 )
 
@@ -62,7 +63,7 @@ func (t *thread) Register() error {
 		return nil
 	}
 	p := t.p
-	p.mu.Lock()
+	p.enlist()
 	defer p.mu.Unlock()
 	slot := 0
 	for slot < len(p.slots) && p.slots[slot] {
@@ -103,6 +104,13 @@ func (t *thread) Register() error {
 	return nil
 }
 
+// enlist takes mu, in a way that the scheduler sees.
+func (p *process) enlist() {
+	if !sched.Wait("migrate: somebody registers", p.mu.TryLock, -1) {
+		p.mu.Lock()
+	}
+}
+
 // Exit unregisters the thread, and leaves its sessions to whoever wants them.
 func (t *thread) Exit() error {
 	if t.c == nil {
@@ -116,7 +124,7 @@ func (t *thread) Exit() error {
 	t.w.idle = true
 	t.w.ask.Unlock()
 	p := t.p
-	p.mu.Lock()
+	p.enlist()
 	defer p.mu.Unlock()
 	t.leaveAll()
 	for i, o := range p.threads {
@@ -148,6 +156,9 @@ func (p *process) retire(w *worker, c *core.Thread) {
 
 // pause is the i-th look of a thread that waits for what comes soon.
 func pause(i int) {
+	if sched.Spin("migrate: not to be had yet") {
+		return
+	}
 	if i < 64 {
 		for range min(i, 16) {
 			hw.Pause()

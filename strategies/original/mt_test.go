@@ -15,16 +15,6 @@ import (
 
 const migrate = "migrate-orig"
 
-// limitsOf are the limits of a watch of a strategy. Who asks for a session in
-// migrate-orig waits for 3 s, and where a case repeats what does not come about
-// there, many calls take long.
-func limitsOf(strategy string) limits {
-	if strategy == migrate {
-		return limits{turns: 4000, calls: 100_000}
-	}
-	return limits{turns: patience, calls: most}
-}
-
 // migratePart is what runs of the suite without -soak, with one outcome each.
 var migratePart = []string{
 	"read-partial", "processes-streams", "epoll-level", "threads-share-session", "read-many-readers",

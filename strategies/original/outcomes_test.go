@@ -67,7 +67,7 @@ func TestCases(t *testing.T) {
 	hw.MembarrierAvailable()
 	for _, name := range strings.Split(names, ",") {
 		fmt.Printf("\n%s begins\n", name)
-		w := watch{limit: limitsOf(strategy)}
+		w := newWatch(s)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -145,7 +145,8 @@ var part = []string{
 
 // TestOutcomes puts the originals through the suite, and compares with the table
 // in the documentation what passes, fails and hangs. What depends on who is
-// faster has several outcomes there, of which any may come.
+// faster has several outcomes there, of which any may come; where there is one,
+// it must come again.
 func TestOutcomes(t *testing.T) {
 	switch {
 	case audit.Enabled:
@@ -206,17 +207,36 @@ func TestOutcomes(t *testing.T) {
 	}
 	for j, s := range originals {
 		for _, n := range run {
-			may := []string{passes}
+			may := passes
 			if old := said[n]; old != nil {
-				may = strings.Split(old[j], " or ")
+				may = old[j]
+			}
+			if strings.Contains(may, " or ") {
+				continue
 			}
 			for _, o := range got[key{s, n}] {
-				if len(may) == 1 && o != may[0] {
-					t.Errorf("%s: %s %s; the documentation says that it %s\n%s", s, n, o, may[0], why[s+" "+n+" "+o])
+				if o == may {
+					continue
+				}
+				if comes(t, s, n, may) {
+					t.Logf("%s: %s %s, and %s: it depends on who is faster, which -rewrite notes", s, n, o, may)
+				} else {
+					t.Errorf("%s: %s %s; the documentation says that it %s\n%s", s, n, o, may, why[s+" "+n+" "+o])
 				}
 			}
 		}
 	}
+}
+
+// comes reports whether a case has an outcome, if it is given some more tries.
+func comes(t *testing.T, strategy, name, outcome string) (seen bool) {
+	for range 5 {
+		outcomes(t, strategy, []string{name}, func(_, o, _ string) { seen = seen || o == outcome })
+		if seen {
+			break
+		}
+	}
+	return seen
 }
 
 // write writes the table of the documentation.

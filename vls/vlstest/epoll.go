@@ -1,10 +1,12 @@
 package vlstest
 
 import (
+	"runtime"
 	"syscall"
 	"time"
 
 	"vlsbench/core"
+	"vlsbench/hw"
 	"vlsbench/vls"
 )
 
@@ -33,7 +35,7 @@ var epollCases = []testCase{
 	{name: "epoll-peer-closes", doc: "the peer's end is IN, and RDHUP where asked for; HUP once both directions are down", run: hotAndCold(testEpollPeerCloses)},
 	{name: "epoll-reset", doc: "a reset is ERR and HUP, unasked, and what was asked for of IN, OUT and RDHUP", run: hotAndCold(testEpollReset)},
 	{name: "epoll-reset-by-own-write", doc: "a reset that answers this side's own write is reported too", run: hotAndCold(testEpollResetOwn)},
-	{name: "epoll-own-shutdown", doc: "a shutdown of one's own is reported: reading as IN and RDHUP, both directions down as HUP", run: hotAndCold(testEpollOwnShutdown)},
+	{name: "epoll-own-shutdown", doc: "a shutdown of one's own is reported: reading as IN and RDHUP, writing as OUT, both directions down as HUP", run: hotAndCold(testEpollOwnShutdown)},
 	{name: "epoll-close-member", doc: "a closed session leaves its set", run: hotAndCold(testEpollCloseMember)},
 	{name: "epoll-fair", doc: "more ready than asked for: the rest comes with the next waits, none starved", run: hotAndCold(testEpollFair)},
 	{name: "epoll-two-sets", doc: "two sets of one worker do not see each other's events", run: hotAndCold(testEpollTwoSets)},
@@ -42,6 +44,8 @@ var epollCases = []testCase{
 	{name: "epoll-woken", doc: "data, a connection, space, an end and a reset end a wait", run: testEpollWoken, far: true, spin: true},
 	{name: "epoll-ping-pong", doc: "nothing is lost between a read that finds nothing and the wait after it", run: testEpollPingPong, far: true, spin: true},
 	{name: "epoll-server", doc: "a server on one set, level or edge triggered, serves clients that come and go", run: testEpollServer},
+	{name: "epoll-ctl-beside-arrival", doc: "what comes at the moment of ADD or MOD is reported", run: testEpollCtlBeside, far: true},
+	{name: "epoll-one-set", doc: "threads, four times as many as cores, wait on one set: each report goes to one of them, and close of the set ends all", run: testEpollOneSet},
 	{name: "epoll-wait-sees-add", doc: "a wait reports a session that another thread adds meanwhile", run: testEpollWaitSeesAdd},
 	{name: "close-member-of-waited-set", doc: "a wait goes on when another thread closes a member", run: testCloseMemberOfWaited},
 	{name: "epoll-wait-two-threads", doc: "two threads of a process wait on a set each, and each is told what is its own", run: testEpollTwoThreads},
@@ -446,6 +450,16 @@ func testEpollOwnShutdown(e *env, cold bool) {
 	s.none()
 	e.ok(x.th.Shutdown(x.h, syscall.SHUT_WR))
 	s.soon(report{x, hup})
+
+	// A write that would say EPIPE does not wait for space.
+	s, x, _ = e.scene(cold)
+	s.add(x, out)
+	x.fill()
+	s.none()
+	e.ok(x.th.Shutdown(x.h, syscall.SHUT_WR))
+	if !e.unix() { // there space counts alone
+		s.soon(report{x, out})
+	}
 }
 
 func testEpollCloseMember(e *env, cold bool) {
@@ -764,6 +778,85 @@ func (e *env) echo(th vls.Thread, l end, mode uint32, n int) {
 		}
 	}
 	s.close()
+}
+
+func testEpollCtlBeside(e *env) {
+	a := e.thread()
+	x, y := e.pair(a, e.far(a))
+	s := e.set(a)
+	modes := []uint32{0, et, oneshot, et | oneshot}
+	for i := range e.rounds(200) {
+		mode := in | modes[i/2%len(modes)]
+		op := core.EPOLL_CTL_ADD
+		if i%2 == 0 {
+			s.add(x, 0)
+			s.waits(time.Microsecond, nil) // comes to rest
+			op = core.EPOLL_CTL_MOD
+		}
+		join := e.start(func() { y.write("z") })
+		for range i * 7 % 300 {
+			hw.Pause()
+		}
+		e.ok(s.ctl(op, x, mode))
+		s.soon(report{x, in})
+		x.read("z")
+		join()
+		s.del(x)
+	}
+}
+
+func testEpollOneSet(e *env) {
+	a, c := e.thread(), e.thread()
+	const sessions, rounds = 5, 30
+	for _, mode := range []uint32{in | oneshot, in | oneshot | et} {
+		s := e.set(a)
+		ends := make(map[uint64]end)
+		var peers []end
+		for range sessions {
+			x, y := e.pair(a, c)
+			s.add(x, mode)
+			ends[uint64(x.h)] = x
+			peers = append(peers, y)
+		}
+		var joins []func()
+		for range 4 * runtime.NumCPU() {
+			th := e.near(a)
+			joins = append(joins, e.start(func() {
+				var evs [1]vls.EpollEvent
+				for {
+					n, err := th.EpollWait(s.h, evs[:], -1)
+					if err == syscall.EBADFD {
+						break
+					}
+					e.count(1)(n, err)
+					x := ends[evs[0].Data].on(th)
+					x.read("?")
+					x.write("!")
+					// The last answer may be followed by the close at once.
+					if err := (set{end: s.on(th)}).ctl(core.EPOLL_CTL_MOD, x, mode); err != syscall.EBADFD {
+						e.ok(err)
+					}
+				}
+				e.ok(th.Exit())
+			}))
+		}
+		for range rounds {
+			for _, y := range peers {
+				y.write("?")
+			}
+			for _, y := range peers {
+				y.read("!")
+			}
+		}
+		s.close()
+		for _, join := range joins {
+			join()
+		}
+		for _, x := range ends {
+			x.close()
+		}
+	}
+	e.empty(a)
 }
 
 func testEpollWaitSeesAdd(e *env) {

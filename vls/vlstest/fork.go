@@ -22,6 +22,7 @@ var forkCases = []testCase{
 	{name: "fork-listener-turns", doc: "connections go to the processes that serve a listener in turn", run: testForkTurns},
 	{name: "fork-listener-epoll", doc: "adding it to a set makes an inherited listener serve too, whenever that is", run: testForkListenerEpoll},
 	{name: "fork-listener-leaves", doc: "what waits in the queue of a process that leaves goes to another that serves", run: testForkLeaves},
+	{name: "fork-listener-heir", doc: "who gets what waits in the queue of a process that leaves is told, and gets it beyond its backlog", run: testForkHeir},
 	{name: "fork-owner-closes", doc: "the owner of an inherited listener or an unconnected session may close it (24)", run: testForkOwnerCloses},
 	{name: "fork-unconnected", doc: "a session that one process binds, listens at or connects is that for all who share it", run: testForkUnconnected},
 	{name: "fork-high-index", doc: "a child with a high worker index listens like any other (23)", run: testForkHigh},
@@ -427,6 +428,49 @@ func testForkLeaves(e *env) {
 			e.connect(o, ep)
 			s.soon(report{lb, in})
 		}
+	}
+}
+
+func testForkHeir(e *env) {
+	const backlog = 3
+	for _, how := range []string{"accept", "epoll", "full"} {
+		a, o := e.thread(), e.thread()
+		l, ep := e.listen(a, backlog)
+		l.nonblock(true)
+		e.want(syscall.EAGAIN, err2(a.Accept(l.h, 0)))
+		b := e.fork(a)
+		e.want(syscall.EAGAIN, err2(b.Accept(l.h, 0)))
+		if how == "full" {
+			for range 2 * backlog {
+				e.connect(o, ep).write("full")
+			}
+			e.exit(b)
+			for range 2 * backlog {
+				l.accept().read("full")
+			}
+			e.want(syscall.EAGAIN, err2(a.Accept(l.h, 0)))
+			continue
+		}
+		// Of two one is b's, whoever's turn is first.
+		e.connect(o, ep)
+		e.connect(o, ep)
+		l.accept()
+		s := e.set(a)
+		s.cold = true
+		if how == "epoll" {
+			s.add(l, in)
+			s.none()
+		}
+		l.nonblock(false)
+		join := e.start(func() {
+			if how == "epoll" {
+				s.soon(report{l, in})
+			}
+			l.accept()
+		})
+		e.pause()
+		e.exit(b)
+		join()
 	}
 }
 

@@ -22,6 +22,9 @@ var limitCases = []testCase{
 		opts: func(o *vls.Options) { o.Config.SegmentSize = 1 << 20 }},
 	{name: "max-workers", doc: "a process too many is ENOMEM, and one that exits makes room", run: testMaxWorkers,
 		opts: func(o *vls.Options) { o.Config.MaxWorkers = 3 }},
+	{name: "max-threads", doc: "a thread too many is ENOMEM, in its first call too, and one that exits makes room", run: testMaxThreads},
+	{name: "worker-without-memory", doc: "a process or fork that memory does not suffice for is ENOMEM and changes nothing; what is closed makes room", run: testWorkerMemory,
+		opts: func(o *vls.Options) { o.Config.SegmentSize = 1 << 20 }},
 	{name: "bad-config", doc: "a configuration that is out of range is refused with its name", run: testBadConfig},
 	{name: "allocs", doc: "read and write of a ready session allocate nothing", run: testAllocs},
 	{name: "allocs-two-threads", doc: "nor do they with two registered threads", run: testAllocsTwo},
@@ -178,6 +181,79 @@ func testMaxWorkers(e *env) {
 	x, y := e.pair(e.threadOf(ps[0]), e.threadOf(ps[1]))
 	x.write("alive")
 	y.read("alive")
+}
+
+func testMaxThreads(e *env) {
+	a := e.thread()
+	x, y := e.pair(a, a)
+	th := a
+	var last vls.Thread
+	for n := 0; ; n++ {
+		last, th = th, e.near(a)
+		err := th.Register()
+		if err == nil && n < 1000 {
+			continue
+		}
+		e.want(syscall.ENOMEM, err)
+		break
+	}
+	e.want(syscall.ENOMEM, err1(th.Create(vls.TCP, false)))
+	e.want(syscall.ENOMEM, err1(th.Write(x.h, []byte("too many"))))
+	e.want(syscall.ENOMEM, err1(th.EpollCreate()))
+	e.want(syscall.ENOMEM, err1(th.Poll(nil, 0)))
+	e.ok(th.Exit())
+	e.ok(last.Exit())
+	x.on(th).write("room")
+	y.read("room")
+	e.want(syscall.ENOMEM, last.Register())
+	e.ok(th.Exit())
+	e.ok(last.Register())
+}
+
+func testWorkerMemory(e *env) {
+	a := e.thread()
+	l, ep := e.listen(a, 16)
+	xs, ys := e.flood(a, l, ep)
+	// What is left may be enough for one or two.
+	var last vls.Process
+	for n := 0; ; n++ {
+		p, err := e.app.NewProcess()
+		if err == nil && n < 50 {
+			e.mu.Lock()
+			e.procs = append(e.procs, p)
+			e.mu.Unlock()
+			last = p
+			continue
+		}
+		e.want(syscall.ENOMEM, err)
+		break
+	}
+	e.mu.Lock()
+	p := e.procOf[a]
+	e.mu.Unlock()
+	if !e.strategy.NoFork {
+		e.want(syscall.ENOMEM, err1(p.Fork()))
+	}
+	// One that exits leaves its queue to the next.
+	if last != nil {
+		e.ok(last.Exit())
+		e.gone(last)
+		last = e.process()
+		e.want(syscall.ENOMEM, err1(e.app.NewProcess()))
+	}
+	for i, y := range ys {
+		xs[i].close()
+		y.close()
+	}
+	b := e.thread()
+	u, v := e.pair(a, b)
+	u.write("room")
+	v.read("room")
+	if !e.strategy.NoFork {
+		c := e.fork(a)
+		u.on(c).write("room for both")
+		v.read("room for both")
+	}
 }
 
 func testBadConfig(e *env) {

@@ -33,6 +33,7 @@ var selectCases = []testCase{
 	{name: "select-except", doc: "a session that was reset is in except, one whose directions are down is not", run: testSelectExcept},
 	{name: "select-missing", doc: "a handle that names no session counts as ready, so that the read says EBADFD", run: testSelectMissing},
 	{name: "select-timeouts", doc: "select without sets, or with nothing ready, waits for the timeout and leaves the sets empty", run: testSelectTimeouts, spin: true},
+	{name: "select-close-wakes", doc: "close ends another thread's select, which counts the handle as ready", run: testSelectCloseWakes},
 	{name: "select-woken", doc: "what becomes ready ends a select", run: testSelectWoken, far: true, spin: true},
 }
 
@@ -564,4 +565,19 @@ func testSelectWoken(e *env) {
 	e.pause()
 	y.close()
 	join()
+}
+
+func testSelectCloseWakes(e *env) {
+	a := e.thread()
+	b := e.near(a)
+	idle, _ := e.pair(a, a)
+	for range 5 {
+		x, _ := e.pair(a, a)
+		join := e.start(func() {
+			e.selected(b, -1, handles(x, idle), nil, handles(idle), [3][]end{{x}, nil, nil})
+		})
+		e.pause()
+		x.close()
+		join()
+	}
 }

@@ -16,6 +16,8 @@ var streamCases = []testCase{
 	{name: "write-short", doc: "a non-blocking write writes what fits, then EWOULDBLOCK", run: testWriteShort},
 	{name: "write-waits", doc: "a blocking write larger than the fifo returns when all is written", run: testWriteWaits, far: true, spin: true},
 	{name: "write-wakes-for-space", doc: "a blocked write of a few bytes ends when they fit, though the reader waits for them", run: testWriteFew, far: true, spin: true},
+	{name: "write-nothing", doc: "a write of no bytes is 0, whatever the session is by then", run: testWriteNothing},
+	{name: "read-takes-all", doc: "a blocked writer goes on when a reader that waited takes all that fits at once", run: testReadTakesAll, far: true, spin: true},
 	{name: "write-msg", doc: "write_msg is a write that the receiver is told of", run: testWriteMsg, far: true},
 	{name: "both-ways", doc: "the two directions of a connection are independent", run: testBothWays, far: true, spin: true},
 	{name: "shutdown-write", doc: "after shutdown of writing it is EPIPE, and the peer reads what is buffered, then the end; its own writing still works", run: testShutdownWrite},
@@ -145,6 +147,60 @@ func testWriteFew(e *env) {
 		y.receive(0, 8, n, 4000)
 		y.read("12345678")
 	}
+}
+
+func testWriteNothing(e *env) {
+	th := e.thread()
+	nothing := func(x end) {
+		e.t.Helper()
+		e.count(0)(th.Write(x.h, nil))
+		e.count(0)(th.Write(x.h, []byte{}))
+		e.count(0)(th.WriteMsg(x.h, nil))
+	}
+	nothing(e.create(th, false))
+	l, _ := e.listen(th, 1)
+	nothing(l)
+	x, y := e.pair(th, th)
+	e.ok(th.Shutdown(x.h, syscall.SHUT_WR))
+	nothing(x)
+	x, y = e.pair(th, th)
+	y.close()
+	nothing(x)
+	x.eof() // it has reset nothing
+	x, y = e.pair(th, th)
+	x.write("unread")
+	y.close()
+	nothing(x)
+	x.reading(syscall.ECONNRESET)
+}
+
+func testReadTakesAll(e *env) {
+	a := e.thread()
+	x, y := e.pair(a, e.far(a))
+	rounds := e.rounds(10)
+	const size = 3*fifoSize + 100
+	join := e.start(func() {
+		buf := make([]byte, 2*size)
+		for i := range rounds {
+			for pos := 0; pos < size; {
+				n, err := y.th.Read(y.h, buf)
+				e.ok(err)
+				y.check(i, pos, buf[:n])
+				pos += n
+			}
+			y.write("!")
+		}
+	})
+	buf := make([]byte, size)
+	for i := range rounds {
+		for k := range buf {
+			buf[k] = at(i, k)
+		}
+		e.pause()
+		e.count(size)(x.th.Write(x.h, buf))
+		x.read("!")
+	}
+	join()
 }
 
 func testWriteMsg(e *env) {
@@ -299,7 +355,10 @@ func testAttr(e *env) {
 func testAttrErrors(e *env) {
 	th := e.thread()
 	x, _ := e.pair(th, th)
-	for a := core.GetNread; a <= core.GetListen; a++ {
+	for a := core.GetNread; a <= core.GetShutdown; a++ {
+		if a == core.GetLocal || a == core.GetPeer {
+			continue
+		}
 		for _, n := range []int{0, 3, 5, 8} {
 			e.want(syscall.EINVAL, err1(th.Attr(x.h, a, make([]byte, n))))
 		}

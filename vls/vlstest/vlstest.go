@@ -63,7 +63,7 @@ var skips = []skip{{
 		"*/threads",
 		"close-wakes-reader", "close-wakes-writer", "close-wakes-acceptor",
 		"close-wakes-epoll-wait", "close-member-of-waited-set",
-		"epoll-wait-sees-add", "epoll-wait-two-threads",
+		"epoll-wait-sees-add", "epoll-wait-two-threads", "epoll-one-set", "select-close-wakes", "max-threads",
 		"shutdown-wakes-own", "read-many-readers", "write-many-writers", "accept-many-acceptors",
 		"write-beside-epoll-out",
 		"threads-streams", "threads-storm", "threads-share-session",

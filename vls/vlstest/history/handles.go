@@ -165,7 +165,7 @@ func Handles(s vls.Strategy, o Options) error {
 		open := make([]int, len(m.threads))
 		err = m.all(func(i int, th vls.Thread) error {
 			for _, h := range left[i] {
-				switch err := th.Close(h); err {
+				switch err := closeOn(th, h); err {
 				case nil:
 					open[i]++
 				case syscall.EBADFD:
@@ -271,6 +271,9 @@ func live(th vls.Thread, l *log[handleCall], boxes *[handleBoxes]atomic.Uint64, 
 			c.kind = wait
 			_, err = th.EpollWait(h, evs, 0)
 		}
+		if late(th, err) {
+			continue
+		}
 		no, _ := err.(syscall.Errno)
 		c.err = no
 		l.end(begin, c)
@@ -292,5 +295,5 @@ func live(th vls.Thread, l *log[handleCall], boxes *[handleBoxes]atomic.Uint64, 
 			known = append(known, h)
 		}
 	}
-	return made, th.Close(own)
+	return made, closeOn(th, own)
 }

@@ -188,9 +188,9 @@ func stream(s vls.Strategy, o Options, round int) error {
 	err = m.all(func(i int, th vls.Thread) error {
 		switch {
 		case i < conns:
-			return th.Close(x[i])
+			return closeOn(th, x[i])
 		case i >= 2 && i < 2+conns:
-			return th.Close(y[i-2])
+			return closeOn(th, y[i-2])
 		}
 		return nil
 	})
@@ -246,6 +246,9 @@ func (u *user) writes(me byte, writers *atomic.Int32) error {
 			}
 			begin := u.log.begin()
 			n, err := u.th.Write(u.h, p)
+			if late(u.th, err) {
+				continue
+			}
 			if err != nil && err != syscall.EWOULDBLOCK || n < 0 || n > len(p) {
 				return fmt.Errorf("write of %d: %d, %v: no answer to that", len(p), n, err)
 			}
@@ -260,12 +263,20 @@ func (u *user) writes(me byte, writers *atomic.Int32) error {
 	}
 	begin := u.log.begin()
 	err := u.th.Shutdown(u.h, syscall.SHUT_WR)
+	for late(u.th, err) {
+		begin = u.log.begin()
+		err = u.th.Shutdown(u.h, syscall.SHUT_WR)
+	}
 	u.note(begin, streamCall{kind: shutdown}, err)
 	if err != nil {
 		return fmt.Errorf("shutdown: %w", err)
 	}
 	begin = u.log.begin()
 	n, err := u.th.Write(u.h, u.buf[:1])
+	for late(u.th, err) {
+		begin = u.log.begin()
+		n, err = u.th.Write(u.h, u.buf[:1])
+	}
 	if n != 0 || err != syscall.EPIPE {
 		return fmt.Errorf("write after shutdown: %d, %v: want EPIPE", n, err)
 	}
@@ -286,6 +297,9 @@ func (u *user) reads() error {
 			n, _, err = u.th.Recvfrom(u.h, p, core.MSG_PEEK)
 		} else {
 			n, err = u.th.Read(u.h, p)
+		}
+		if late(u.th, err) {
+			continue
 		}
 		if err != nil && err != syscall.EWOULDBLOCK || n < 0 || n > len(p) {
 			return fmt.Errorf("read of %d: %d, %v: no answer to that", len(p), n, err)

@@ -133,6 +133,22 @@ func (m *team) all(do func(i int, th vls.Thread) error) error {
 	return nil
 }
 
+// late reports whether a call on a session that another thread has was given up
+// where each has a worker of its own: nothing has changed then, and it can be made
+// again. A machine that stops for seconds makes that happen to anybody.
+func late(th vls.Thread, err error) bool {
+	return err == syscall.ETIMEDOUT && th.MultiThreadWorkers()
+}
+
+// closeOn closes a session, which another thread may have.
+func closeOn(th vls.Thread, h vls.Handle) error {
+	err := th.Close(h)
+	for late(th, err) {
+		err = th.Close(h)
+	}
+	return err
+}
+
 // pair connects a session of a to one of b, both non-blocking.
 func (m *team) pair(a, b vls.Thread) (x, y vls.Handle, err error) {
 	m.port++

@@ -573,7 +573,14 @@ func (p *player) epollCtl() {
 		return
 	}
 	s.set, s.events = set, events
-	s.edgeOut, s.hup = false, [2]bool{}
+	s.noteFull(s.txFull())
+	s.hup = [2]bool{}
+}
+
+// noteFull notes whether an edge of OUT is to come, once there is space again.
+func (s *session) noteFull(full bool) {
+	s.edgeOut = full && s.events&core.EPOLLET != 0 && s.events&core.EPOLLOUT != 0
+	s.out = [2]bool{}
 }
 
 // interest is what the operation asks of a session.
@@ -963,7 +970,7 @@ func (p *player) fill() {
 		return // somebody is to be able to drain it, and with TCP it takes long
 	}
 	d := &s.c.dir[s.side]
-	s.edgeOut, s.out = s.events&core.EPOLLET != 0 && s.events&core.EPOLLOUT != 0, [2]bool{}
+	s.noteFull(true)
 	p.do("fill", s, s.proc, "", func(i int, th vls.Thread) (r result) {
 		for settled := !p.tcp || i == 0; ; settled = true {
 			for {

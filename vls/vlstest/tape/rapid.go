@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"sync"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -79,8 +78,8 @@ func Random(r *rand.Rand, n int) Tape {
 	return t
 }
 
-// shortenTime is how long Shorten goes on.
-const shortenTime = 10 * time.Second
+// shortenPlays is how many tapes Shorten tries.
+const shortenPlays = 1000
 
 // Shorten leaves operations out of a tape that fails, as long as it still does,
 // and returns what is left with its error, which is nil if the tape does not
@@ -88,10 +87,10 @@ const shortenTime = 10 * time.Second
 // for what is not needed.
 func Shorten(t Tape, play func(Tape) error) (Tape, error) {
 	err := play(t)
-	end := time.Now().Add(shortenTime)
+	left := shortenPlays
 	for n := len(t) / 2; n > 0 && err != nil; {
 		less := false
-		for i := 0; i+n <= len(t) && time.Now().Before(end); {
+		for i := 0; i+n <= len(t) && left > 0; left-- {
 			short := slices.Delete(slices.Clone(t), i, i+n)
 			if e := play(short); e != nil {
 				t, err, less = short, e, true
@@ -108,9 +107,21 @@ func Shorten(t Tape, play func(Tape) error) (Tape, error) {
 	return t, err
 }
 
+// lengthen makes drawn tapes as long as steps says, for the rest of the process:
+// tests may draw at once.
+func lengthen(t testing.TB) {
+	lengthenOnce.Do(func() {
+		if f := flag.Lookup("rapid.steps"); f.Value.String() == f.DefValue {
+			check(t, f.Value.Set(strconv.Itoa(steps)))
+		}
+	})
+}
+
+var lengthenOnce sync.Once
+
 // Run compares a strategy with one of the kernel on drawn tapes, until ops
 // operations were played; progress, which may be nil, is told after each tape. A
-// difference is shrunk to a short tape and fails the test.
+// difference is shrunk to a short tape and fails the test. Tests may Run at once.
 func Run(t *testing.T, judged, believed vls.Strategy, ops int, progress func(Stats)) (total Stats) {
 	audit.SetRun("strategy " + judged.Name + ", tapes")
 	var failed Tape
@@ -131,14 +142,7 @@ func Run(t *testing.T, judged, believed vls.Strategy, ops int, progress func(Sta
 			progress(total)
 		}
 	}
-	set := func(name string, n int) {
-		if f := flag.Lookup(name); f.Value.String() == f.DefValue {
-			check(t, f.Value.Set(strconv.Itoa(n)))
-			t.Cleanup(func() { check(t, f.Value.Set(f.DefValue)) })
-		}
-	}
-	set("rapid.steps", steps)
-	set("rapid.checks", ops/steps+1)
+	lengthen(t)
 	defer func() {
 		if failed == nil {
 			return

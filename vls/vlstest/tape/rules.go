@@ -118,6 +118,15 @@ var reportRules = []struct {
 			}
 			switch {
 			case s.txFull():
+				if s.edgeOut && (r[0]|r[1])&core.EPOLLOUT != 0 {
+					// What else is true was told with it, by who had space first.
+					both := r[0] & r[1]
+					for i := range r {
+						if r[i]&core.EPOLLOUT != 0 {
+							r[i] = both
+						}
+					}
+				}
 				r[0] &^= core.EPOLLOUT
 				r[1] &^= core.EPOLLOUT
 			case s.edgeOut && s.out == [2]bool{true, true}:

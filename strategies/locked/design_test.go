@@ -1,6 +1,7 @@
 package locked
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -60,6 +61,28 @@ func TestCloseWaitsForSharer(t *testing.T) {
 		}
 		if err := a.Close(); err != nil {
 			t.Errorf("%s: %v", d.Name, err)
+		}
+	}
+}
+
+// A table that says what is not done is refused.
+func TestTableIsTrue(t *testing.T) {
+	for _, c := range []struct {
+		spoil func(*Table)
+		want  string
+	}{
+		{func(*Table) {}, ""},
+		{func(t *Table) { t.Bind = 0 }, "Bind takes none: want Pr|S"},
+		{func(t *Table) { t.Close &^= Pw }, "Close takes S|SP|MQ: want Pw|S"},
+		{func(t *Table) { t.EpollCtl |= MQ }, "EpollCtl takes Pr|S|MQ: want Pr|S"},
+		{func(t *Table) { t.Read |= SP | SPr }, "Read takes Pr|S|SPr|SP"},
+		{func(t *Table) { t.Poll |= S }, "Poll takes S: want none, and of SPr|SP|MQ at most"},
+	} {
+		d := perworker
+		c.spoil(&d.Takes)
+		err := d.check()
+		if (err == nil) != (c.want == "") || err != nil && !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%v, want %q", err, c.want)
 		}
 	}
 }

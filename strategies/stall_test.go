@@ -1,0 +1,117 @@
+//go:build sched
+
+package strategies_test
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"vlsbench/vls/vlstest/stall"
+)
+
+// nonBlocking are the strategies that promise that a thread which is stopped
+// anywhere stops nobody else. null has no process of two threads, and shows that
+// what all processes share keeps the promise.
+var nonBlocking = []string{"lockfree", "null"}
+
+// claim is what one thread takes before others can see what it makes of it, and
+// the points in between, at each of which a thread is stopped by TestStalls.
+type claim struct {
+	what   string
+	points []string
+}
+
+var claims = []claim{
+	{"a slot of the session pool, until its handle is known", []string{"core: slot taken, before its handle is known"}},
+	{"a session that is closed, until its handle is stale", []string{"core: marked as closed, before its handle is stale"}},
+	{"a session that is marked, until who waits on it is woken", []string{"core: marked as closing, before who waits is woken"}},
+	{"a closed session, until it is left to be freed", []string{"core: between the sessions to be freed and their swap"}},
+	{"the table of listeners, until the new one stands", []string{"core: between the listeners and their swap", "core: listener known, before its session listens"}},
+	{"a place in a backlog, until the connection is queued", []string{"core: connection counted, before it is queued"}},
+	{"a connection that is accepted, until both sides know", []string{"core: connection taken, before it is counted off", "core: accepted, before the other side knows"}},
+	{"a connection that is made, until its session is ready", []string{"core: connection made, before the session is ready"}},
+	{"a thread's place among those that wait", []string{"core: in the queue, about to wait", "queue: before arming", "queue: armed"}},
+	{"the space of a fifo, until what was written is published", []string{"fifo: between bytes and tail"}},
+	{"the bytes of a fifo, until their space is free", []string{"fifo: between bytes and head"}},
+	{"the next chunk of a fifo, until it is linked", []string{"fifo: between a chunk's start and its link", "fifo: link made, and the chunk still pending"}},
+	{"a chunk that was read, until it is given back", []string{"fifo: before leaving a chunk", "fifo: leaving a chunk, before the step", "fifo: stepped, before the chunk that was left is released", "fifo: chunk released, and still said to be left"}},
+	{"a request for space, until it stands", []string{"fifo: between want and its swap"}},
+	{"the event flag, until the queue has the event", []string{"queue: post, between slot and word", "queue: post, between word and tail", "queue: post, between tail and the look who sleeps"}},
+	{"a lane of a queue, until it is known", []string{"queue: between the look at the count of lanes and its swap", "queue: a lane taken, before it is prepared", "queue: between the count of lanes and a lane's place"}},
+	{"the events of a lane, until their slots are free", []string{"queue: drain, between events and head", "queue: drain, between head and the look who waits"}},
+	{"a block of a segment, until it is its user's", []string{"segment: pop, between the link and the swap", "segment: popped, before the claim", "segment: claimed", "segment: taken, before it is linked", "segment: linked, before the link is made"}},
+	{"a run of fresh memory, until it is in use", []string{"segment: between the look at fresh memory and its claim", "segment: run claimed, before it is described", "segment: run described, before it is ready", "segment: run in reserve, before it is settled"}},
+	{"a lock, until it is given back", []string{"futex: before the release", "ttas: before the release", "bravo: before a reader leaves", "bravo: writer, between the flag and the end", "phasefair: before a reader leaves", "phasefair: writer's turn", "rwspin: before a reader leaves", "rwspin: before the release"}},
+}
+
+// Nobody stands still where nobody is stopped: no operation keeps a lock, and none
+// that waits.
+func TestNothingHeld(t *testing.T) {
+	for _, s := range built() {
+		held, err := stall.Held(s)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, x := range held {
+			t.Errorf("%s: after %s, or while it waits, stand still: near it %v, in another process %v", s.Name, x.Operation, x.Near, x.Far)
+		}
+	}
+}
+
+// TestStalls stops a thread at each point of each operation, and compares what
+// stands still with what the documentation says. Of strategies that promise to
+// block nobody nothing does.
+func TestStalls(t *testing.T) {
+	const file = "../docs/stalls.md"
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(b)
+	block := func(name, now string) {
+		m := regexp.MustCompile(`(?s)(<!-- stall: ` + name + ` -->\n)(.*?)(<!-- end -->)`).FindStringSubmatchIndex(doc)
+		switch {
+		case m == nil:
+			t.Errorf("%s has no place for what stands still with %s", file, name)
+		case *rewrite:
+			doc = doc[:m[4]] + now + doc[m[5]:]
+		case doc[m[4]:m[5]] != now:
+			t.Errorf("%s says of %s:\n%s\nit is (write it anew with -rewrite if it is meant):\n%s", file, name, doc[m[4]:m[5]], now)
+		}
+	}
+	met := make(map[string]bool)
+	for _, s := range built() {
+		stops, err := stall.Find(s)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, x := range stops {
+			met[x.Point] = true
+		}
+		block(s.Name, stall.Table(stops))
+		if slices.Contains(nonBlocking, s.Name) {
+			stall.Check(t, s, stops)
+		}
+	}
+	var table strings.Builder
+	table.WriteString("| claimed | points before it is published |\n| --- | --- |\n")
+	for _, c := range claims {
+		fmt.Fprintf(&table, "| %s | %s |\n", c.what, strings.Join(c.points, "; "))
+		for _, p := range c.points {
+			if !met[p] {
+				t.Errorf("nobody was stopped at %q, which is said to lie in: %s", p, c.what)
+			}
+		}
+	}
+	block("claims", table.String())
+	if *rewrite {
+		if err := os.WriteFile(file, []byte(doc), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
