@@ -158,7 +158,7 @@ func (r *inTurn) ask(name string) {
 // rounds, against null and in uncontended CAS of the same round. Medians of the
 // rounds; ns/op is the pair itself.
 func BenchmarkOneThread(b *testing.B) {
-	names := []string{"null", "perworker", "perworker-orig", "spoolrw", "spoolrw-orig", "shared", "shared-orig", "migrate", "global"}
+	names := []string{"null", "perworker", "perworker-orig", "spoolrw", "spoolrw-orig", "shared", "shared-orig", "migrate", "migrate-orig", "global"}
 	var pairs, over map[string][]float64
 	var cas []float64
 	rounds := inTurn{measure: func() {

@@ -59,7 +59,7 @@ func (t *thread) freeze() (thaw func()) {
 		var held []*slock
 		for _, sets := range []bool{true, false} {
 			p.table.Each(func(_ uint64, v *session) {
-				if v.isSet == sets {
+				if v.isSet.Load() == sets {
 					l := v.lock.Load()
 					t.lockS(l)
 					held = append(held, l)
@@ -144,9 +144,10 @@ func (p *process) copy(t *thread) (*process, error) {
 	copies := make(map[*session]*session)
 	child.table.Mirror(p.table, func(_ uint64, v, c *session) {
 		c.clear()
-		c.h, c.isSet = v.h, v.isSet
+		c.h = v.h
+		c.isSet.Store(v.isSet.Load())
 		c.lock.Store(v.lock.Load())
-		if v.isSet {
+		if v.isSet.Load() {
 			c.lock.Store(p.a.slock(true))
 		}
 		copies[v] = c
@@ -201,8 +202,8 @@ func (p *process) copy(t *thread) (*process, error) {
 		h.core.Exit()
 	}
 	for v, c := range copies {
-		v.shared.Store(!v.isSet)
-		c.shared.Store(!v.isSet)
+		v.shared.Store(!v.isSet.Load())
+		c.shared.Store(!v.isSet.Load())
 	}
 	p.forked.Store(true)
 	child.forked.Store(true)

@@ -278,7 +278,7 @@ type session struct {
 	s    *core.Session // at's
 
 	h      vls.Handle
-	isSet  bool
+	isSet  atomic.Bool             // a poll may still look when the slot is used again
 	shared atomic.Bool             // by fork, once and for all
 	sh     atomic.Uint64           // of s
 	set    atomic.Pointer[session] // that it is a member of

@@ -276,7 +276,7 @@ func (v *session) root() *session {
 // newUnit is what goes with root.
 func newUnit(root *session) *unit {
 	u := &unit{of: []*session{root}}
-	if root.isSet {
+	if root.isSet.Load() {
 		root.s.EachMember(func(m *core.Session) { u.of = append(u.of, m.Owner.(*session)) })
 		slices.SortFunc(u.of[1:], func(a, b *session) int { return cmp.Compare(index(a.h), index(b.h)) })
 	}
@@ -316,7 +316,7 @@ func (t *thread) lockShared(u *unit) (ls []*slock) {
 // returns who wants what is in it. If the thread itself waits for some of it, it
 // is one of them from now on. S of what is shared: held.
 func (t *thread) part(root *session, u *unit, by func(*core.Session) *core.Parcel) (line []*waiter) {
-	if !root.isSet {
+	if !root.isSet.Load() {
 		root.set.Store(nil) // it goes alone
 	}
 	parcel := by(root.s)

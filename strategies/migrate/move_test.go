@@ -17,7 +17,6 @@ import (
 // go, and fork. When the owner calls at last, it is served.
 func TestSleepyOwner(t *testing.T) {
 	eachWait(t, func(t *testing.T, a *app) {
-		a.patience = time.Hour
 		p := newProcess(t, a)
 		sleepy, asker := newThread(t, p), newThread(t, p)
 		x, y := pair(t, sleepy, sleepy)
@@ -199,7 +198,6 @@ func TestAskEachOther(t *testing.T) {
 // An owner that leaves, or closes what it is asked for, answers by that (18).
 func TestOwnerLeaves(t *testing.T) {
 	eachWait(t, func(t *testing.T, a *app) {
-		a.patience = time.Hour
 		p := newProcess(t, a)
 		for i := range 30 {
 			owner, asker := newThread(t, p), newThread(t, p)

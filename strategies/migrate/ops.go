@@ -67,9 +67,10 @@ func (t *thread) enter(s *core.Session) (vls.Handle, error) {
 		t.out()
 		return 0, syscall.ENOMEM
 	}
-	v.h, v.s, v.isSet = vls.Handle(h), s, s.IsEpoll()
+	v.h, v.s = vls.Handle(h), s
+	v.isSet.Store(s.IsEpoll())
 	// One that was shared by fork may still be others'.
-	if l := p.a.slock(v.isSet); v.shared.Swap(false) || v.lock.Load() == nil || v.lock.Load().class != l.class {
+	if l := p.a.slock(v.isSet.Load()); v.shared.Swap(false) || v.lock.Load() == nil || v.lock.Load().class != l.class {
 		v.lock.Store(l)
 	}
 	v.sh.Store(uint64(s.Handle()))
@@ -250,7 +251,7 @@ func (t *thread) Close(h vls.Handle) error {
 		t.hold(v)
 		p.table.Invalidate(uint64(h))
 		t.in()
-		if v.isSet {
+		if v.isSet.Load() {
 			v.s.EachMember(func(m *core.Session) { m.Owner.(*session).set.Store(nil) })
 		}
 		sh := v.s.Handle()
@@ -330,7 +331,7 @@ func (t *thread) ctl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEvent) (s
 	switch {
 	case set == nil || v == nil:
 		return nil, syscall.EBADFD
-	case !set.isSet || v.isSet || ev == nil && op != core.EPOLL_CTL_DEL:
+	case !set.isSet.Load() || v.isSet.Load() || ev == nil && op != core.EPOLL_CTL_DEL:
 		return nil, syscall.EINVAL
 	}
 	if set.at.Load() != t.w || v.at.Load() != t.w {
@@ -375,7 +376,7 @@ func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Dur
 		if err != nil {
 			return 0, closedSet(err)
 		}
-		if !v.isSet {
+		if !v.isSet.Load() {
 			t.end(v)
 			return 0, syscall.EINVAL
 		}
@@ -463,7 +464,7 @@ func (t *thread) gather(fds []core.PollFD, deadline time.Time) error {
 		}
 		for i, h := range t.hs {
 			v := t.table.Get(uint64(h))
-			if v == nil || v.isSet {
+			if v == nil || v.isSet.Load() {
 				continue
 			}
 			if v.at.Load() != t.w {
@@ -506,7 +507,7 @@ func (t *thread) unfound(fds []core.PollFD) int {
 		if fds[i].Revents&core.POLLNVAL == 0 || t.p.dead.Load() {
 			continue
 		}
-		if v := t.table.Get(uint64(h)); v != nil && !v.isSet {
+		if v := t.table.Get(uint64(h)); v != nil && !v.isSet.Load() {
 			fds[i].Revents = 0
 			n++
 		}

@@ -521,7 +521,9 @@ func (t *mtThread) migrate(v *mtSession) *mtSession {
 	own.Owner = v
 	t.c.Adopt(own, t.call.Out.(*core.Parcel))
 	v.at = slot{me, own.Handle().Index()}
-	v.slots[me] = own.Handle()
+	slots := maps.Clone(v.slots) // a fork may be reading the old one
+	slots[me] = own.Handle()
+	v.slots = slots
 	t.enter(v)
 	return v
 }
