@@ -77,16 +77,18 @@ func (l *list) pop() *slot {
 	return x
 }
 
-const (
+// patience is how many pauses a thread looks for what it waits for before it
+// sleeps: 2 to 20 us.
+const patience = 512
+
+// Tests lower these.
+var (
 	// most is how many operations of others one holder does.
 	most = 64
 	// calm is how often the owner must have been in, and nobody else, before its
 	// station is biased again: to take it from the owner costs 10 us when that
 	// runs, which so many operations have made up for.
-	calm = 4096
-	// patience is how many pauses a thread looks for what it waits for before it
-	// sleeps: 2 to 20 us.
-	patience = 512
+	calm uint32 = 4096
 )
 
 // enter makes t be in the station: true; or, unless the slot says that it wants to
@@ -208,6 +210,19 @@ func (st *station) leave(t *thread) {
 		hw.StoreRel32(&st.mark, 0)
 		return
 	}
+	st.release(t)
+}
+
+// open makes a station that nobody has used for long biased, for its owner.
+func (st *station) open() {
+	if st.word.CompareAndSwap(nil, held) {
+		st.streak = calm
+		st.release(st.owner)
+	}
+}
+
+// release is leave of one that came by the word.
+func (st *station) release(t *thread) {
 	for did := 0; ; {
 		if st.word.Load() != held {
 			sched.Point("station: something is posted, before it is taken")
@@ -265,7 +280,7 @@ func (st *station) serve(did *int) *slot {
 		}
 		*did++
 		st.came(x.t)
-		x.t.serve(st)
+		x.t.run(st)
 		x.tell(done)
 	}
 	st.rest = kept

@@ -122,15 +122,6 @@ func (t *thread) attach() error {
 	return nil
 }
 
-// open makes a station biased that nobody uses.
-func (st *station) open() {
-	if hw.MembarrierAvailable() && st.word.CompareAndSwap(nil, held) {
-		if !st.shared && st.rest.first == nil {
-			st.word.CompareAndSwap(held, biased)
-		}
-	}
-}
-
 // Exit unregisters the thread. Its sessions are for whoever uses them next.
 func (t *thread) Exit() error {
 	if t.c == nil {
@@ -234,12 +225,6 @@ func (t *thread) enter(st *station, x *slot) bool {
 func (t *thread) leave(st *station) {
 	t.order.Give(st.class)
 	st.leave(t)
-}
-
-// serve does what the thread has posted, in its name, for whoever is in the
-// station.
-func (t *thread) serve(st *station) {
-	t.run(st)
 }
 
 // lockMain makes the thread be in its process's station; unlockMain ends that.
