@@ -32,7 +32,7 @@ audit:
 # own tests, and whatever explores schedules elsewhere. 1 minute.
 sched:
 	CGO_ENABLED=0 go test -tags sched -timeout 40s ./sched
-	CGO_ENABLED=0 go test -tags sched -timeout 60s -run '^TestSchedules' ./fifo ./locks
+	CGO_ENABLED=0 go test -tags sched -timeout 60s -run '^TestSchedules' ./fifo ./locks ./strategies/delegate
 
 # What needs long to be claimed: streams of 7 GB between threads and as much
 # between processes, by every operation of a fifo, a thousand kills, a million
@@ -63,4 +63,4 @@ lint:
 	CGO_ENABLED=0 GOARCH=arm64 go vet -tags audit ./...
 	CGO_ENABLED=0 GOARCH=arm64 go vet -tags sched ./...
 	CGO_ENABLED=0 go tool staticcheck ./...
-	CGO_ENABLED=0 go tool staticcheck -tags sched ./sched ./fifo ./locks
+	CGO_ENABLED=0 go tool staticcheck -tags sched ./sched ./fifo ./locks ./strategies/delegate

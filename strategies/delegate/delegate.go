@@ -214,13 +214,14 @@ type process struct {
 	a *app
 	w *core.Worker
 
-	main  station                 // DP
-	pages atomic.Pointer[[]*page] // changed in main
+	pages   atomic.Pointer[[]*page] // changed in main
+	crowded atomic.Bool             // there was a second thread, or a fork: once and for all
 
 	mu      sync.Mutex // of registration
 	threads []*thread
-	crowded atomic.Bool // there was a second thread, or a fork: once and for all
-	_       [hw.FalseSharing]byte
+
+	_    [hw.FalseSharing]byte
+	main station // DP
 }
 
 // entry says of the session at one index of the worker's pool whose it is. It is
@@ -232,6 +233,9 @@ type entry struct {
 	at atomic.Pointer[station]
 	h  vls.Handle
 	s  *core.Session
+	// guest is who used it last, so often in a row, if that was not the owner.
+	guest  *thread
+	visits int
 }
 
 const (

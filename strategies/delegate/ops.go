@@ -67,8 +67,26 @@ func (t *thread) run(st *station) {
 	if main {
 		t.inMain = false
 	}
-	// What was left without an owner is t's from here on.
-	if st.gone.Load() && !st.shared && !t.outer.alone && !main && q.op != opClose {
+	if st != &t.st {
+		t.visited(e, st)
+	} else if e.guest != nil {
+		e.guest = nil
+	}
+}
+
+// visited notes that t, as a guest, was at a session in a station. Who was there
+// often and nobody else, or once where there is no owner any more, is the owner
+// from here on. It is the last that is done to the session in that station.
+func (t *thread) visited(e *entry, st *station) {
+	// In its middle one that is in alone may have left.
+	if st.shared || t.outer.alone || st == &t.p.main || e.at.Load() != st {
+		return
+	}
+	if e.guest != t {
+		e.guest, e.visits = t, 0
+	}
+	if e.visits++; e.visits >= stays || st.gone.Load() {
+		e.guest = nil
 		e.at.Store(&t.st)
 	}
 }
@@ -95,7 +113,7 @@ func (t *thread) close(e *entry, main bool) {
 		t.lockMain()
 	}
 	t.req.err = t.c.Close(e.s)
-	e.h, e.s = 0, nil
+	e.h, e.s, e.guest = 0, nil, nil
 	e.at.Store(nil)
 	if !main {
 		t.unlockMain()
@@ -191,6 +209,9 @@ func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 			if noted {
 				t.order.Took("D")
 			}
+			if e.guest != nil {
+				e.guest = nil
+			}
 			n, err := t.core.Read(e.s, p)
 			if noted {
 				t.order.Give("D")
@@ -238,6 +259,9 @@ func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 		if e := t.p.find(core.Handle(h).Index()); e.at.Load() == st && e.h == h {
 			if noted {
 				t.order.Took("D")
+			}
+			if e.guest != nil {
+				e.guest = nil
 			}
 			var err error
 			n, err = t.core.Write(e.s, p)

@@ -100,12 +100,17 @@ func (l *lab) arrived(t *thread, threads, each int) {
 	}
 }
 
+func (l *lab) quietAt(st *station) {
+	if w := st.word.Load(); w != nil && w != biased || st.rest.first != nil || st.mark != 0 {
+		l.r.Errorf("everybody has left, and a station is held, or has something posted")
+	}
+}
+
 // quiet checks that nothing is left of anything, and ends the lab.
-func (l *lab) quiet(stations ...*station) {
-	for _, st := range append(stations, &l.p.main) {
-		if w := st.word.Load(); w != nil && w != biased || st.rest.first != nil || st.mark != 0 {
-			l.r.Errorf("everybody has left, and a station is held, or has something posted")
-		}
+func (l *lab) quiet() {
+	l.quietAt(&l.p.main)
+	for _, t := range l.ths {
+		l.quietAt(&t.st)
 	}
 	l.no(l.p.Exit())
 	if u := l.a.Usage(); u.Sessions != 0 {
@@ -114,11 +119,12 @@ func (l *lab) quiet(stations ...*station) {
 	l.no(l.a.Close())
 }
 
-// low makes the bounds so low that the schedules come to them.
-func low(t *testing.T) {
-	m, c := most, calm
-	most, calm = 1, 2
-	t.Cleanup(func() { most, calm = m, c })
+// low makes the bounds so low that the schedules come to them, and that of a guest
+// as told.
+func low(t *testing.T, guest int) {
+	m, c, s := most, calm, stays
+	most, calm, stays = 1, 2, guest
+	t.Cleanup(func() { most, calm, stays = m, c, s })
 }
 
 // writers are threads that write to the first one's session.
@@ -134,23 +140,23 @@ func writers(threads, each int) func(*sched.Run) {
 		}
 		r.Check(func() {
 			l.arrived(l.ths[0], threads, each)
-			l.quiet(&l.ths[0].st)
+			l.quiet()
 		})
 	}
 }
 
 func TestSchedulesOfPosts(t *testing.T) {
 	for _, n := range []int{2, 3, 4} {
-		rep := sched.Explore(t, sched.Options{Schedules: 1500}, writers(n, 2))
+		rep := sched.Explore(t, sched.Options{Schedules: 600}, writers(n, 2))
 		t.Logf("%d threads: %d schedules, the longest of %d steps", n, rep.Schedules, rep.Longest)
 	}
-	low(t)
-	sched.Explore(t, sched.Options{Schedules: 2000}, writers(3, 3))
+	low(t, 2)
+	sched.Explore(t, sched.Options{Schedules: 800}, writers(3, 3)) // in which the session moves, too
 }
 
 // A session is closed while others use it: they find it whole, or not at all.
 func TestSchedulesOfClose(t *testing.T) {
-	sched.Explore(t, sched.Options{Schedules: 1500}, func(r *sched.Run) {
+	sched.Explore(t, sched.Options{Schedules: 600}, func(r *sched.Run) {
 		l := newLab(r, 3)
 		var wrote, stale int
 		for i, t := range l.ths[:2] {
@@ -184,14 +190,14 @@ func TestSchedulesOfClose(t *testing.T) {
 			if n != wrote || wrote+stale != 4 {
 				r.Errorf("%d bytes came, %d were written, %d were refused", n, wrote, stale)
 			}
-			l.quiet(&l.ths[0].st)
+			l.quiet()
 		})
 	})
 }
 
 // An owner exits while others use its session, which is theirs from then on.
 func TestSchedulesOfExit(t *testing.T) {
-	sched.Explore(t, sched.Options{Schedules: 1500}, func(r *sched.Run) {
+	sched.Explore(t, sched.Options{Schedules: 600}, func(r *sched.Run) {
 		l := newLab(r, 3)
 		r.Go("owner", func() {
 			l.write(l.ths[0], 0, 0)
@@ -209,15 +215,15 @@ func TestSchedulesOfExit(t *testing.T) {
 			if at := l.p.find(core.Handle(l.y).Index()).at.Load(); at != &l.ths[1].st {
 				r.Errorf("a session whose owner has exited is not whose who used it then")
 			}
-			l.quiet(&l.ths[0].st, &l.ths[1].st, &l.ths[2].st)
+			l.quiet()
 		})
 	})
 }
 
 // Sessions are made, put into a set and closed by all at once.
 func TestSchedulesOfPool(t *testing.T) {
-	low(t)
-	sched.Explore(t, sched.Options{Schedules: 1000}, func(r *sched.Run) {
+	low(t, 2)
+	sched.Explore(t, sched.Options{Schedules: 600}, func(r *sched.Run) {
 		l := newLab(r, 3)
 		set, err := l.ths[1].EpollCreate()
 		l.no(err)
@@ -243,7 +249,7 @@ func TestSchedulesOfPool(t *testing.T) {
 
 // A fork comes between the operations of all, and what it shares has one station.
 func TestSchedulesOfFork(t *testing.T) {
-	sched.Explore(t, sched.Options{Schedules: 600}, func(r *sched.Run) {
+	sched.Explore(t, sched.Options{Schedules: 400}, func(r *sched.Run) {
 		l := newLab(r, 2)
 		var child *process
 		for i, t := range l.ths {
@@ -264,7 +270,7 @@ func TestSchedulesOfFork(t *testing.T) {
 		r.Check(func() {
 			l.arrived(l.ths[0], 3, 2)
 			l.no(child.Exit())
-			l.quiet(&l.ths[0].st)
+			l.quiet()
 		})
 	})
 }
@@ -353,7 +359,7 @@ func mixed(enter func(*station, *thread, *slot) bool, leave func(*station, *thre
 		}
 		r.Check(func() {
 			l.arrived(l.ths[0], 4, 2)
-			l.quiet(st)
+			l.quiet()
 		})
 	}
 }
@@ -383,7 +389,7 @@ func TestSchedulesOfTwins(t *testing.T) {
 	}
 	t.Run("shipped", func(t *testing.T) {
 		sched.Explore(t, sched.Options{Schedules: 500}, mixed(enter, leave))
-		low(t)
+		low(t, stays)
 		sched.Explore(t, sched.Options{Schedules: 500}, mixed(enter, leave))
 	})
 	t.Run("leaves without a look", func(t *testing.T) {
@@ -402,7 +408,7 @@ func TestSchedulesOfTwins(t *testing.T) {
 		})
 	})
 	t.Run("forgets the rest", func(t *testing.T) {
-		low(t)
+		low(t, stays)
 		found(t, enter, func(st *station, t *thread) {
 			if marked(st, t) {
 				return

@@ -77,28 +77,28 @@ func (l *list) pop() *slot {
 	return x
 }
 
-// patience is how many pauses a thread looks for what it waits for before it
-// sleeps: 2 to 20 us.
-const patience = 512
-
 // Tests lower these.
 var (
+	// patience is how many pauses a thread looks for what it waits for before it
+	// sleeps: 2 to 20 us.
+	patience = 512
 	// most is how many operations of others one holder does.
 	most = 64
 	// calm is how often the owner must have been in, and nobody else, before its
 	// station is biased again: to take it from the owner costs 10 us when that
 	// runs, which so many operations have made up for.
 	calm uint32 = 4096
+	// stays is how often a guest must have used a session, and nobody else, to be
+	// its owner.
+	stays = 64
 )
 
 // enter makes t be in the station: true; or, unless the slot says that it wants to
 // be in alone, has what t wants done by who is: false. x is a slot of t's.
 func (st *station) enter(t *thread, x *slot) bool {
-	if st.owner == t {
-		if st.mark1() {
-			st.got(true)
-			return true
-		}
+	if st.owner == t && st.word.Load() == biased && st.mark1() {
+		st.got(true)
+		return true
 	}
 	at := true
 	for i := 0; ; {
@@ -139,7 +139,7 @@ func (st *station) enter(t *thread, x *slot) bool {
 // tryEnter is enter if nobody is in, but for the owner of a biased one, which does
 // not stay.
 func (st *station) tryEnter(t *thread) bool {
-	if st.owner == t && st.mark1() {
+	if st.owner == t && st.word.Load() == biased && st.mark1() {
 		st.got(true)
 		return true
 	}

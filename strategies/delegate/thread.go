@@ -19,7 +19,6 @@ type thread struct {
 
 	p  *process
 	me *station // &st where the data path may enter it by itself: registered, and not counted
-	st station  // D of its sessions
 
 	core core.Thread
 	c    *core.Thread // &core, nil until registered
@@ -29,11 +28,14 @@ type thread struct {
 	inMain bool     // in the process's station
 	forMQ  bool     // for the queue alone
 
-	req   request
-	fds   []core.PollFD // memory for Poll
-	outer slot          // at the stations of threads, and for what is done at the process's
-	inner slot          // to enter the process's
+	req request
+	fds []core.PollFD // memory for Poll
+
+	// What others write.
 	_     [hw.FalseSharing]byte
+	st    station // D of its sessions
+	outer slot    // at the stations of threads, and for what is done at the process's
+	inner slot    // to enter the process's
 }
 
 // request is an operation: what is wanted, and what came of it.
