@@ -67,9 +67,12 @@ func (t *thread) run(st *station) {
 	if main {
 		t.inMain = false
 	}
-	if st != &t.st {
+	switch {
+	case q.op == opClose:
+		// The entry may be another's by now.
+	case st != &t.st:
 		t.visited(e, st)
-	} else if e.guest != nil {
+	case e.guest != nil:
 		e.guest = nil
 	}
 }

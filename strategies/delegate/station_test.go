@@ -356,7 +356,7 @@ func TestPostsLoseNoWakeup(t *testing.T) {
 	patience, most = 0, 3
 	threads := 4 * runtime.NumCPU()
 	w := newWorld(t, threads, true)
-	const each = 10000
+	const each = 50_000
 	watched(t, func() {
 		var joined sync.WaitGroup
 		var read atomic.Int64
