@@ -62,12 +62,12 @@
 // the order in which they are there is the order of all operations on sessions of
 // one owner.
 //
-// One holder does at most 64 operations of others. What is left then, and what
-// cannot be done in another's name (what waits for the session layer in its
-// middle, and all at the station of the process), stays on a list that goes with
-// the station. Whoever leaves tells the first of that list to come (again), after
-// it has left, and the one who comes finds the rest of the list; if another was
-// quicker it posts anew.
+// One holder does at most 64 operations of others. What is left then, and what is
+// not done in another's name (connect and listen, which may wait for the session
+// layer in their middle; creation, and all looks at the queue) stays on a list that
+// goes with the station. Whoever leaves tells the first of that list to come
+// (again), after it has left, and the one who comes finds the rest of the list; if
+// another was quicker it posts anew.
 //
 // # The owner
 //
@@ -80,16 +80,22 @@
 // shared by fork.
 //
 // An owner between two operations, in a wait, or asleep, is in no station: others
-// do what they want by themselves, as if they were it. The sessions of a thread
-// that has exited belong, each, to the next thread of the process that uses it.
+// do what they want by themselves, as if they were it. A session that one other
+// thread has used 64 times in a row, and nobody else, belongs to that from then on:
+// who accepts need not be who serves. The sessions of a thread that has exited
+// belong, each, to the next thread of the process that uses it. What is shared by
+// fork stays where it is. A session changes its owner by one store, the last that
+// is done to it in the old station; who comes there for it after that does not find
+// it, and looks again where it is.
 //
 // What a sleepy owner delays: nothing, unless it is stopped inside an operation,
 // its own or another's that it does. Then all of its sessions are closed to all
 // until it goes on, and those whose operations it has taken off the word wait with
 // it. So it is with whoever does its work for it. A thread that is stopped in the
-// station of the process stops creation, closing, accepting, epoll, select and
-// poll in that process, but no reading and writing at stations that nobody is
-// stopped in. Nothing is undone for a thread that dies there.
+// station of the process stops creation, closing, accepting, epoll, select, poll
+// and waits that sleep in that process, and with them the stations of those who are
+// in the middle of a close, accept or epoll_ctl, but no reading and writing at
+// others. Nothing is undone for a thread that dies inside.
 //
 // # Waiting
 //
