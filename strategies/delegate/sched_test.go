@@ -151,7 +151,13 @@ func TestSchedulesOfPosts(t *testing.T) {
 		t.Logf("%d threads: %d schedules, the longest of %d steps", n, rep.Schedules, rep.Longest)
 	}
 	low(t, 2)
-	sched.Explore(t, sched.Options{Schedules: 800}, writers(3, 3)) // in which the session moves, too
+	sched.Explore(t, sched.Options{Schedules: 400}, writers(3, 3))
+}
+
+// The session belongs to whoever used it last.
+func TestSchedulesOfMoves(t *testing.T) {
+	low(t, 1)
+	sched.Explore(t, sched.Options{Schedules: 1500}, writers(3, 3))
 }
 
 // A session is closed while others use it: they find it whole, or not at all.

@@ -248,8 +248,15 @@ func TestGuestStays(t *testing.T) {
 			func() { use(owner, 1) },
 			func() {
 				for range calm {
-					owner.Write(w.x, nil) // by its mark
+					owner.Write(w.y, nil)
 				}
+				owner.Write(w.x, nil) // by its mark
+			},
+			func() {
+				for range calm {
+					owner.Write(w.y, nil)
+				}
+				owner.Read(w.x, nil)
 			},
 		} {
 			use(guest, stays-1)
