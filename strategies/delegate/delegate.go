@@ -196,7 +196,6 @@ func (a *app) process(w *core.Worker) *process {
 	p := &process{a: a, w: w}
 	a.station(&p.main, "DP", nil)
 	w.Owner = p
-	p.pages.Store(new([]*page))
 	return p
 }
 
@@ -220,8 +219,8 @@ type process struct {
 	a *app
 	w *core.Worker
 
-	pages   atomic.Pointer[[]*page] // changed in main
-	crowded atomic.Bool             // there was a second thread, or a fork: once and for all
+	pages   [core.MaxIndex/pageSlots + 1]atomic.Pointer[page] // made in main
+	crowded atomic.Bool                                       // there was a second thread, or a fork: once and for all
 
 	mu      sync.Mutex // of registration
 	threads []*thread
@@ -242,6 +241,7 @@ type entry struct {
 	// guest is who used it last, so often in a row, if that was not the owner.
 	guest  *thread
 	visits int
+	_      [24]byte // a power of two
 }
 
 const (
@@ -251,14 +251,13 @@ const (
 
 type page [pageSlots]entry
 
-// absent stands for all that were never made.
+// absent stands for all entries that were never made.
 var absent entry
 
 // find is the entry of an index. Any thread.
 func (p *process) find(index uint32) *entry {
-	pages := *p.pages.Load()
-	if i := int(index >> pageBits); i < len(pages) {
-		return &pages[i][index%pageSlots]
+	if pg := p.pages[index%(core.MaxIndex+1)/pageSlots].Load(); pg != nil {
+		return &pg[index%pageSlots]
 	}
 	return &absent
 }
@@ -267,9 +266,8 @@ func (p *process) find(index uint32) *entry {
 // nobody knows the process.
 func (p *process) enter(s *core.Session, h vls.Handle, at *station) {
 	index := core.Handle(h).Index()
-	for p.find(index) == &absent {
-		pages := append((*p.pages.Load())[:len(*p.pages.Load()):len(*p.pages.Load())], new(page))
-		p.pages.Store(&pages)
+	if pg := &p.pages[index/pageSlots]; pg.Load() == nil {
+		pg.Store(new(page))
 	}
 	e := p.find(index)
 	e.h, e.s = h, s
@@ -278,7 +276,11 @@ func (p *process) enter(s *core.Session, h vls.Handle, at *station) {
 
 // each calls f for every entry with a session. In main.
 func (p *process) each(f func(e *entry)) {
-	for _, pg := range *p.pages.Load() {
+	for i := range p.pages {
+		pg := p.pages[i].Load()
+		if pg == nil {
+			continue
+		}
 		for i := range pg {
 			if pg[i].at.Load() != nil {
 				f(&pg[i])
