@@ -147,7 +147,7 @@ func writers(threads, each int) func(*sched.Run) {
 
 func TestSchedulesOfPosts(t *testing.T) {
 	for _, n := range []int{2, 3, 4} {
-		rep := sched.Explore(t, sched.Options{Schedules: 600}, writers(n, 2))
+		rep := sched.Explore(t, sched.Options{Schedules: 400}, writers(n, 2))
 		t.Logf("%d threads: %d schedules, the longest of %d steps", n, rep.Schedules, rep.Longest)
 	}
 	low(t, 2)
@@ -157,7 +157,7 @@ func TestSchedulesOfPosts(t *testing.T) {
 // The session belongs to whoever used it last.
 func TestSchedulesOfMoves(t *testing.T) {
 	low(t, 1)
-	sched.Explore(t, sched.Options{Schedules: 1500}, writers(3, 3))
+	sched.Explore(t, sched.Options{Schedules: 600}, writers(3, 3))
 }
 
 // A session is closed while others use it: they find it whole, or not at all.
