@@ -254,6 +254,9 @@ func (t *Thread) send(s *Session, p []byte, ep Endpoint) (int, error) {
 		full.refs.Add(1)
 		t.flow = full
 		err = t.wait(s, waitSend, headerSize+len(p))
+		if err == ErrWait {
+			return 0, err // and Later is done with the flow
+		}
 		t.flow = nil
 		full.unref()
 		if err != nil {

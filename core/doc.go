@@ -120,4 +120,9 @@
 // event, fenced, and looked again. Of several threads that wait on one worker,
 // one sleeps on the queue; it wakes the others when what it dispatches is
 // theirs, and hands the queue on when it leaves.
+//
+// A thread that defers its waits is told to wait instead, and does so by Later,
+// outside of the operation. Until then the session is as that of any that waits.
+// So an operation can be made in the name of a thread by another, which must not
+// wait for it: whoever makes it has the thread to itself meanwhile.
 package core

@@ -114,7 +114,8 @@ func (t *Thread) readSlow(s *Session, p []byte, peek bool) (int, error) {
 // datagrams it is [Thread.Sendto] the peer.
 // EWOULDBLOCK: nothing fits. EPIPE: shut down. ENOTCONN: not connected, or
 // closed meanwhile. ECONNRESET. ENOMEM: the segment is exhausted. EBADFD: an
-// epoll set. An error comes with 0; what was written before it counts first.
+// epoll set. An error comes with 0, but for ErrWait; what was written before it
+// counts first.
 // Session tx: exclusive. Session control: shared.
 func (t *Thread) Write(s *Session, p []byte) (int, error) {
 	if s.flags.Load()&fWrite == 0 || s.tx.Status() != 0 {
@@ -185,6 +186,8 @@ func (t *Thread) writeSlow(s *Session, p []byte, done int) (int, error) {
 			}
 		}
 		switch {
+		case err == ErrWait:
+			return done, err
 		case done > 0:
 			return done, nil
 		case err == nil:

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -131,6 +132,10 @@ type Thread struct {
 	// thread can be in its worker: the core may then look again a few times
 	// before it makes a wait of it. Only the thread itself reads and writes it.
 	Bare bool
+	// Defers is set by the strategy: an operation on a session that would wait
+	// ends with ErrWait instead, and [Thread.Later] waits. Only the thread itself
+	// reads and writes it.
+	Defers bool
 
 	// What a waiting thread waits for, nil in Poll, under the queue's exclusion.
 	waitsFor *Session
@@ -139,6 +144,7 @@ type Thread struct {
 	waited bool // the operation under way has
 	lost   bool // a wait, the session control that it had
 
+	later  deferred   // the wait that is left to Later
 	flow   *flow      // what a blocked send waits for room in
 	polled []*Session // memory for the next Poll
 }
@@ -340,15 +346,49 @@ func (t *Thread) wait(s *Session, k waitKind, want int) error {
 			hw.Pause()
 		}
 	}
-	hooks := &t.w.app.hooks
-	t.waited = true
 	s.refs.Add(1)
 	t.w.inside.Add(1)
+	if t.Defers {
+		t.later = deferred{s, k, want}
+		return ErrWait
+	}
+	hooks := &t.w.app.hooks
+	t.waited = true
 	if hooks.Sleep != nil {
 		hooks.Sleep(t, s)
 	}
 	t.await(s, k, want)
-	valid := hooks.Woke == nil || hooks.Woke(t, s)
+	return t.awaited(s, hooks.Woke == nil || hooks.Woke(t, s))
+}
+
+// ErrWait ends an operation of a thread that defers its waits.
+var ErrWait = errors.New("core: the operation has to wait")
+
+// deferred is a wait that has begun.
+type deferred struct {
+	s    *Session
+	k    waitKind
+	want int
+}
+
+// Later waits for what the operation that ended with ErrWait would have waited
+// for, be it that another thread made that in this one's name. It must follow,
+// with nothing held; no hook is called but those of the worker's queue. nil: the
+// operation is to be made again, with what it has not done yet. ENOTCONN: the
+// session was closed meanwhile. ErrMoved.
+func (t *Thread) Later() error {
+	l := t.later
+	t.later = deferred{}
+	t.await(l.s, l.k, l.want)
+	if f := t.flow; f != nil {
+		t.flow = nil
+		f.unref()
+	}
+	return t.awaited(l.s, true)
+}
+
+// awaited ends a wait.
+func (t *Thread) awaited(s *Session, valid bool) error {
 	flags := s.flags.Load()
 	t.w.unref(s)
 	t.w.inside.Add(-1)

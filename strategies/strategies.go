@@ -3,6 +3,7 @@
 package strategies
 
 import (
+	_ "vlsbench/strategies/delegate"
 	_ "vlsbench/strategies/global"
 	_ "vlsbench/strategies/kernel"
 	_ "vlsbench/strategies/locked"
