@@ -405,10 +405,12 @@ func (t *Thread) put(f *flow, p []byte) (heard bool, err error) {
 		return false, err
 	}
 	to.arrived.Add(1) // and the fence between the publication and the look
-	if f.active.Load() == 0 && !f.handOver() {
+	if f.active.Load() == 0 && !f.handOver(t.w.app.hooks.Free) {
 		return false, nil
 	}
-	if to.event.Load() == 0 && to.event.CompareAndSwap(0, 1) {
+	// Where a stopped thread must not keep news from others, who finds the flag
+	// set cannot know that it was told.
+	if t.w.app.hooks.Free || to.event.Load() == 0 && to.event.CompareAndSwap(0, 1) {
 		t.post(Handle(to.target.Load()), EventRx)
 	}
 	return true, nil
@@ -416,7 +418,10 @@ func (t *Thread) put(f *flow, p []byte) (heard bool, err error) {
 
 // handOver gives a flow into which something was put to the receiver, if that
 // has let it go. False: the receiver was closed. Session tx: exclusive.
-func (f *flow) handOver() bool {
+//
+// early counts the flow before it is there: a thread that is stopped in between
+// makes the receiver look in vain, but hides no flow of another's.
+func (f *flow) handOver(early bool) bool {
 	if !f.active.CompareAndSwap(0, 1) {
 		return true // not yet, and it found what was put
 	}
@@ -427,11 +432,16 @@ func (f *flow) handOver() bool {
 		return true
 	}
 	f.refs.Add(1)
+	if early {
+		f.to.flows.Add(1)
+	}
 	if !f.to.push(f) {
 		f.unref()
 		return false
 	}
-	f.to.flows.Add(1)
+	if !early {
+		f.to.flows.Add(1)
+	}
 	return true
 }
 
@@ -462,6 +472,7 @@ func (s *Session) block(f *flow, need int) bool {
 	d.full = f
 	d.blocked.Store(1)
 	s.flags.Or(fFull)
+	s.edge(&s.full, fullShift)
 	f.f.WantNotify(max(need, f.f.Size()/4))
 	hw.HeavyFence()
 	if f.f.MaxEnqueue() < need && !f.gone() {
@@ -475,6 +486,7 @@ func (s *Session) block(f *flow, need int) bool {
 func (t *Thread) unheard(s *Session) {
 	if State(s.state.Load()) == StateReady && s.err.CompareAndSwap(0, uint32(syscall.ECONNREFUSED)) {
 		s.flags.Or(fFailed)
+		s.edge(&s.failed, failedShift)
 		t.post(s.handle, EventReset)
 	}
 }

@@ -1,0 +1,435 @@
+package core
+
+import (
+	"runtime"
+	"sync/atomic"
+	"syscall"
+
+	"vlsbench/hw"
+	"vlsbench/sched"
+)
+
+// Ends are ends of a session that an operation claims, where that is how they
+// are excluded: the rx end stands for session rx, the tx end for session tx, and
+// both for session control.
+type Ends uint64
+
+// The ends of a session.
+const (
+	RxEnd Ends = 1 << iota
+	TxEnd
+	BothEnds = RxEnd | TxEnd
+)
+
+// A session's life, beside the claims: of each end whether somebody met its
+// claim and is to be told when it ends, whether the session is closing, the
+// number of pins, and the generation of the use. A slot that nobody has is
+// closing, too.
+const (
+	lifeMet     = uint64(BothEnds) << 2
+	lifeClosing = 1 << 4
+	lifeEnded   = 1 << 5 // torn down
+	lifePin     = 1 << 8
+	lifePins    = 1<<32 - lifePin
+	lifeGen     = 32 // shift
+)
+
+const (
+	// claimSpins is how often who meets a claim looks again before it sleeps or
+	// gives up.
+	claimSpins = 64
+	// closeLooks is how often a close looks whether who is inside has left, and
+	// ended the session, before it leaves that to them.
+	closeLooks = 256
+)
+
+// born begins the use of a slot: claimed, with the handle's pin.
+func (s *Session) born() {
+	if !s.w.app.hooks.Free {
+		s.refs.Store(1)
+		return
+	}
+	s.missed.Store(0)
+	s.full.Store(0)
+	s.failed.Store(0)
+	s.life.Store(uint64(s.handle)>>32<<lifeGen | lifePin | uint64(BothEnds))
+}
+
+// Claim looks a session up and claims ends of it, all that the caller is to
+// have: nobody claims twice. Where an end is claimed it waits for the end of that
+// claim, unless told not to and the session is non-blocking. EBADFD: there is no
+// such session. EWOULDBLOCK: an end is claimed. When that claim ends the session
+// is news for its set, and for who waits.
+func (t *Thread) Claim(h Handle, e Ends, wait bool) (*Session, error) {
+	sl := t.w.sessions.find(uint64(h))
+	s := &sl.v
+	l := s.life.Load()
+	if sched.Enabled {
+		sched.Point("claim: between life and handle")
+	}
+	// In this order: the generation says that the handle was right until the swap.
+	if sl.handle.Load() != uint64(h) {
+		return nil, syscall.EBADFD
+	}
+	if l&(uint64(e)|lifeClosing) != 0 || !s.life.CompareAndSwap(l, l|uint64(e)) {
+		if err := t.claimSlow(s, l>>lifeGen, e, wait); err != nil {
+			return nil, err
+		}
+	}
+	if sched.Enabled {
+		sched.Point("claim: claimed")
+	}
+	if s.sh != nil {
+		if err := t.claimShared(s, e, wait); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Reclaim claims ends of a session that the thread has a pin on. False: it was
+// closed.
+func (t *Thread) Reclaim(s *Session, e Ends) bool {
+	_, err := t.claimKey(s, e)
+	return err == nil
+}
+
+func (t *Thread) claimKey(s *Session, e Ends) (*Session, error) {
+	if err := t.claimSlow(s, s.life.Load()>>lifeGen, e, true); err != nil {
+		return nil, err
+	}
+	if s.sh != nil {
+		if err := t.claimShared(s, e, true); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// claimSlow claims ends of a session of a generation, or none.
+func (t *Thread) claimSlow(s *Session, gen uint64, e Ends, wait bool) error {
+	have, err := t.take(s, &s.life, gen, e, wait)
+	if err != nil && have != 0 {
+		t.drop(s, have)
+	}
+	return err
+}
+
+// claimShared claims ends of what a session shares by fork, of which it has its
+// own; or gives its own back.
+func (t *Thread) claimShared(s *Session, e Ends, wait bool) error {
+	have, err := t.take(s, &s.sh.claim, s.life.Load()>>lifeGen, e, wait)
+	if err == nil {
+		if sched.Enabled {
+			sched.Point("claim: shared, claimed")
+		}
+		return nil
+	}
+	if have != 0 {
+		t.dropShared(s.sh, have)
+	}
+	t.drop(s, e)
+	return err
+}
+
+// always is the generation of a take that no close ends.
+const always = 1 << 32
+
+// take claims ends in a word, that of a session or of what it shares. Of both
+// ends rx is claimed first, so that two who want both do not wait for each
+// other. What it has claimed when it fails is the caller's to give back.
+func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait bool) (have Ends, err error) {
+	for i := 0; ; i++ {
+		l := s.life.Load()
+		if gen != always && (l>>lifeGen != gen || l&lifeClosing != 0) {
+			return have, syscall.EBADFD
+		}
+		if word != &s.life {
+			l = word.Load()
+		}
+		if sched.Enabled {
+			sched.Point("claim: between the look at a claim and the swap")
+		}
+		get := e &^ have
+		free := get &^ Ends(l)
+		if get&RxEnd != 0 && free&RxEnd == 0 {
+			free = 0
+		}
+		if free != 0 {
+			if word.CompareAndSwap(l, l|uint64(free)) {
+				if have |= free; have == e {
+					return have, nil
+				}
+			}
+			continue
+		}
+		in := Ends(l) & get // whose claim it is that stands in the way
+		if in&RxEnd != 0 {
+			in = RxEnd
+		}
+		if i < claimSpins {
+			if !sched.Spin("claim: met") {
+				hw.Pause()
+			} else if i > 1 {
+				i = claimSpins
+			}
+			continue
+		}
+		if !wait && s.flags.Load()&fNonblock != 0 {
+			if word.CompareAndSwap(l, l|uint64(in)<<2) {
+				return have, syscall.EWOULDBLOCK
+			}
+			continue
+		}
+		t.awaitClaim(s, word, gen, in)
+	}
+}
+
+// awaitClaim waits until an end is not claimed, or the session of that
+// generation is closing.
+func (t *Thread) awaitClaim(s *Session, word *atomic.Uint64, gen uint64, e Ends) {
+	t.w.inside.Add(1)
+	t.lieDown(s)
+	for {
+		atomic.StoreUint32(&t.word, 0)
+		if l := s.life.Load(); gen != always && (l>>lifeGen != gen || l&lifeClosing != 0) {
+			break
+		}
+		l := word.Load()
+		if sched.Enabled {
+			sched.Point("claim: between the look at a claim and the word that it was met")
+		}
+		if l&uint64(e) == 0 {
+			break
+		}
+		if met := l | uint64(e)<<2; met == l || word.CompareAndSwap(l, met) {
+			t.nap(-1)
+		}
+	}
+	t.getUp()
+	t.w.inside.Add(-1)
+}
+
+// Release ends claims. If the session was closed meanwhile, and nobody else is
+// inside, the session ends here.
+func (t *Thread) Release(s *Session, e Ends) {
+	if sched.Enabled {
+		sched.Point("claim: before its end")
+	}
+	if s.sh != nil {
+		t.dropShared(s.sh, e)
+	}
+	l := s.life.Load()
+	if sched.Enabled {
+		sched.Point("claim: between life and its end")
+	}
+	if l&(lifeMet|lifeClosing) != 0 || !s.life.CompareAndSwap(l, l&^uint64(e)) {
+		t.drop(s, e)
+	}
+}
+
+// drop ends claims in a session's own word.
+func (t *Thread) drop(s *Session, e Ends) {
+	for {
+		l := s.life.Load()
+		if sched.Enabled {
+			sched.Point("claim: between life and its end")
+		}
+		n := l &^ uint64(e)
+		switch {
+		case l&lifeClosing == 0:
+			met := l & (uint64(e) << 2)
+			if n &^= met; met != 0 {
+				n += lifePin // until all are told
+			}
+			if !s.life.CompareAndSwap(l, n) {
+				continue
+			}
+			if met != 0 {
+				sched.Point("claim: ended, before that is told")
+				s.unclaimed()
+				t.w.Unpin(s)
+			}
+		case n&uint64(BothEnds) != 0:
+			if !s.life.CompareAndSwap(l, n) {
+				continue
+			}
+		default:
+			// The last one out.
+			if !s.life.CompareAndSwap(l, l|uint64(BothEnds)) {
+				continue
+			}
+			t.end(s)
+		}
+		return
+	}
+}
+
+// dropShared ends claims in the word of what sessions share.
+func (t *Thread) dropShared(sh *shared, e Ends) {
+	a := sh.audience.Load() // before another can have it
+	for {
+		l := sh.claim.Load()
+		if sched.Enabled {
+			sched.Point("claim: between the shared word and its end")
+		}
+		met := l & (uint64(e) << 2)
+		if !sh.claim.CompareAndSwap(l, l&^(uint64(e)|met)) {
+			continue
+		}
+		if met == 0 {
+			return
+		}
+		sched.Point("claim: shared, ended, before that is told")
+		for _, h := range a.who {
+			if w := t.w.app.workers[h.Worker()].Load(); w != nil {
+				if s := w.pinKey(h); s != nil {
+					s.unclaimed()
+					w.Unpin(s)
+				}
+			}
+		}
+		return
+	}
+}
+
+// unclaimed tells those who met a claim that it has ended.
+func (s *Session) unclaimed() {
+	s.missed.Add(1)
+	s.w.newsOf(s)
+}
+
+// Pin looks a session up and keeps its slot what it is until Unpin. EBADFD:
+// nil.
+func (w *Worker) Pin(h Handle) *Session {
+	sl := w.sessions.find(uint64(h))
+	return w.pin(&sl.v, &sl.handle, h)
+}
+
+// pinKey is Pin by the key.
+func (w *Worker) pinKey(h Handle) *Session {
+	sl := w.sessions.find(uint64(h))
+	return w.pin(&sl.v, &sl.key, h)
+}
+
+func (w *Worker) pin(s *Session, name *atomic.Uint64, h Handle) *Session {
+	for {
+		l := s.life.Load()
+		if sched.Enabled {
+			sched.Point("pin: between life and handle")
+		}
+		if name.Load() != uint64(h) || l&lifeClosing != 0 {
+			return nil
+		}
+		if s.life.CompareAndSwap(l, l+lifePin) {
+			return s
+		}
+	}
+}
+
+// pinUse is Pin of a use that was seen before, by its generation.
+func (s *Session) pinUse(gen uint64) bool {
+	for {
+		l := s.life.Load()
+		if sched.Enabled {
+			sched.Point("pin: between life and the swap")
+		}
+		if l>>lifeGen != gen || l&lifeClosing != 0 {
+			return false
+		}
+		if s.life.CompareAndSwap(l, l+lifePin) {
+			return true
+		}
+	}
+}
+
+// Unpin ends Pin. The last pin of a session that has ended gives its slot back.
+func (w *Worker) Unpin(s *Session) {
+	if sched.Enabled {
+		sched.Point("pin: before its end")
+	}
+	if s.life.Add(^uint64(lifePin-1))&lifePins != 0 {
+		return
+	}
+	sched.Point("pin: the last one, before the slot is given back")
+	h := s.handle
+	s.release()
+	w.sessions.Return(uint64(h))
+}
+
+// CloseHandle is [Thread.Close] of a session that others may be inside of:
+// whoever is the last of them, or nobody is, and then the caller, ends it.
+// EBADFD: there is no such session, or another was quicker.
+func (t *Thread) CloseHandle(h Handle) error {
+	w := t.w
+	sl := w.sessions.find(uint64(h))
+	s := &sl.v
+	mine := false
+	for {
+		l := s.life.Load()
+		if sched.Enabled {
+			sched.Point("close: between life and handle")
+		}
+		if sl.handle.Load() != uint64(h) || l&lifeClosing != 0 {
+			return syscall.EBADFD
+		}
+		n := l | lifeClosing
+		if mine = l&uint64(BothEnds) == 0; mine {
+			n |= uint64(BothEnds)
+		}
+		if s.life.CompareAndSwap(l, n+lifePin) {
+			break
+		}
+	}
+	if sched.Enabled {
+		sched.Point("close: closing, before the handle is stale")
+	}
+	sl.handle.Store(notLive)
+	s.flags.Or(fClosing)
+	if sched.Enabled {
+		sched.Point("close: closing, before who waits is woken")
+	}
+	w.wakeFree(s, nil)
+	if mine {
+		t.end(s)
+	}
+	for i := 0; i < closeLooks && s.life.Load()&lifeEnded == 0; i++ {
+		if sched.Spin("close: others are inside") {
+			break
+		}
+		hw.Pause()
+		if i%16 == 15 {
+			runtime.Gosched()
+		}
+	}
+	w.Unpin(s)
+	return nil
+}
+
+// end ends a session that is closing, of which the caller has both ends and
+// nobody gets one any more.
+func (t *Thread) end(s *Session) {
+	sh := s.sh
+	if sh != nil {
+		t.take(s, &sh.claim, always, BothEnds, true)
+	}
+	sched.Point("close: all is claimed, before the end")
+	s.enterAll()
+	s.flags.Or(fClosing)
+	s.flags.And(^uint32(fRead | fWrite))
+	if m := s.member.Load(); m != nil {
+		m.leave()
+	}
+	if s.epoll != nil {
+		s.epoll.free.close()
+	}
+	last := t.ended(s)
+	t.w.sessions.Invalidate(uint64(s.handle))
+	s.leaveAll()
+	if sh != nil && !last {
+		t.dropShared(sh, BothEnds)
+	}
+	sched.Point("close: ended, before that is known")
+	s.life.Or(lifeEnded)
+	t.w.Unpin(s)
+}
