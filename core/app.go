@@ -240,7 +240,7 @@ func (t *Thread) retire(w *Worker) {
 // leave their waits in their own time, and may find the queue and the waiters
 // of their worker as they were until then. Under mu.
 func (a *App) vacate(w *Worker) bool {
-	if !w.gone.Load() || w.inside.Load() != 0 {
+	if !w.gone.Load() || w.inside.Load() != 0 || a.hooks.Free && w.sessions.Used() != 0 {
 		return false
 	}
 	for i := range a.producers {

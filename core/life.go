@@ -282,11 +282,12 @@ func (t *Thread) dropShared(sh *shared, e Ends) {
 		}
 		sched.Point("claim: shared, ended, before that is told")
 		for _, h := range a.who {
-			if w := t.w.app.workers[h.Worker()].Load(); w != nil {
-				if s := w.pinKey(h); s != nil {
-					s.unclaimed()
-					w.Unpin(s)
-				}
+			w := t.w.app.workers[h.Worker()].Load()
+			if s := w.pinKey(h); s != nil {
+				s.unclaimed()
+				w.Unpin(s)
+			} else {
+				w.news(h) // closing, and maybe it is this that the close waits for
 			}
 		}
 		return

@@ -65,8 +65,8 @@ func (p *Pool[T]) takeNew() (index uint32, ok bool) {
 
 // Return gives the slot of an invalidated use to its next user.
 func (p *Pool[T]) Return(h uint64) {
-	p.taken.Add(-1)
 	p.push(uint32(h) & indexMask)
+	p.taken.Add(-1)
 }
 
 func (p *Pool[T]) push(index uint32) {
