@@ -18,14 +18,15 @@ func (t *Thread) forkFree(child *Worker, made func(parent, child *Session)) (*Wo
 			if h == 0 {
 				continue
 			}
-			p, err := t.Claim(Handle(h), BothEnds, true)
+			// Not by a bias: it is shared from here on.
+			p, err := t.claim(w.sessions.find(h), Handle(h), BothEnds, true)
 			if err != nil {
 				continue // closed meanwhile
 			}
 			if p.IsEpoll() == sets {
 				err = f(p, h)
 			}
-			t.Release(p, BothEnds)
+			t.release(p, BothEnds)
 			if err != nil {
 				return err
 			}
@@ -79,7 +80,7 @@ func (t *Thread) forkFree(child *Worker, made func(parent, child *Session)) (*Wo
 	child.sessions.imaged(n)
 	if err != nil {
 		// As its exit would.
-		o := &Thread{w: child, producer: t.producer}
+		o := &Thread{w: child, producer: t.producer, whose: t.whose}
 		child.Close(o)
 		return nil, err
 	}

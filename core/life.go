@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"vlsbench/fifo"
 	"vlsbench/hw"
 	"vlsbench/sched"
 )
@@ -22,19 +23,35 @@ const (
 )
 
 // A session's life, beside the claims: of each end whether somebody met its
-// claim and is to be told when it ends, whether the session is closing, the
-// number of pins, and the generation of the use. A slot that nobody has is
-// closing, too.
+// claim and is to be told when it ends, whether the session is closing, its
+// bias, the number of pins, and the generation of the use. A slot that nobody
+// has is closing, too.
+//
+// A session that is biased has no claims: one thread, whose number stands in its
+// life, is inside while its mark says so, with both ends. Who else wants an end
+// asks for the bias to be given up, and has it ended unless that thread is
+// inside; it ends it as it leaves. A session whose bias was given up has none any
+// more.
 const (
 	lifeMet     = uint64(BothEnds) << 2
 	lifeClosing = 1 << 4
 	lifeEnded   = 1 << 5 // torn down
+	lifeBiased  = 1 << 6
+	lifeRevoked = 1 << 7 // to be given up, or without lifeBiased, it was
 	lifePin     = 1 << 8
-	lifePins    = 1<<32 - lifePin
+	lifePins    = 1<<24 - lifePin
+	lifeThread  = 24 // shift: number of the thread that it is biased to
 	lifeGen     = 32 // shift
+
+	// lifeWhose is what a thread compares to see whether a session is its own.
+	lifeWhose = 0xff<<lifeThread | lifeClosing | lifeBiased | lifeRevoked
 )
 
 const (
+	// mostPins is how many pins a session may have before it is not to be found
+	// any more: entries of sleeping Polls can be so many. Each thread has room for
+	// one beyond.
+	mostPins = lifePins - 1024*lifePin
 	// claimSpins is how often who meets a claim looks again before it sleeps or
 	// gives up.
 	claimSpins = 64
@@ -48,6 +65,9 @@ func (s *Session) born() {
 	if !s.w.app.hooks.Free {
 		s.refs.Store(1)
 		return
+	}
+	if s.place == 0 {
+		s.place = s.handle.Index() + 1
 	}
 	s.missed.Store(0)
 	s.full.Store(0)
@@ -63,6 +83,26 @@ func (s *Session) born() {
 func (t *Thread) Claim(h Handle, e Ends, wait bool) (*Session, error) {
 	sl := t.w.sessions.find(uint64(h))
 	s := &sl.v
+	if s.life.Load()&lifeWhose == t.whose {
+		setMark(&t.mark, uint32(h)&indexMask+1)
+		if sched.Enabled {
+			sched.Point("bias: between mark and life")
+		}
+		// Either this sees that the bias is to be given up, or whoever wants that
+		// sees the mark: it fences in between.
+		if s.life.Load()&lifeWhose == t.whose && sl.handle.Load() == uint64(h) {
+			if sched.Enabled {
+				sched.Point("bias: inside")
+			}
+			return s, nil
+		}
+		t.unmark(s)
+	}
+	return t.claim(sl, h, e, wait)
+}
+
+func (t *Thread) claim(sl *slot[Session], h Handle, e Ends, wait bool) (*Session, error) {
+	s := &sl.v
 	l := s.life.Load()
 	if sched.Enabled {
 		sched.Point("claim: between life and handle")
@@ -71,7 +111,7 @@ func (t *Thread) Claim(h Handle, e Ends, wait bool) (*Session, error) {
 	if sl.handle.Load() != uint64(h) {
 		return nil, syscall.EBADFD
 	}
-	if l&(uint64(e)|lifeClosing) != 0 || !s.life.CompareAndSwap(l, l|uint64(e)) {
+	if l&(uint64(e)|lifeClosing|lifeBiased) != 0 || !s.life.CompareAndSwap(l, l|uint64(e)) {
 		if err := t.claimSlow(s, l>>lifeGen, e, wait); err != nil {
 			return nil, err
 		}
@@ -85,6 +125,70 @@ func (t *Thread) Claim(h Handle, e Ends, wait bool) (*Session, error) {
 		}
 	}
 	return s, nil
+}
+
+// unmark leaves a session that is biased to the thread, or was a moment ago.
+func (t *Thread) unmark(s *Session) {
+	setMark(&t.mark, 0)
+	if sched.Enabled {
+		sched.Point("bias: between the mark that goes and life")
+	}
+	if s.life.Load()&lifeRevoked != 0 {
+		t.giveUp(s)
+	}
+}
+
+// giveUp ends the bias of a session to the thread, which is not inside, if it is
+// to be given up; and the session, if it is closing.
+func (t *Thread) giveUp(s *Session) {
+	for {
+		l := s.life.Load()
+		if l&(lifeWhose&^lifeClosing) != t.whose|lifeRevoked {
+			return
+		}
+		if l&lifeClosing != 0 {
+			if t.unbias(s, l, uint64(BothEnds)) {
+				t.end(s)
+				return
+			}
+		} else if t.unbias(s, l, 0) {
+			return
+		}
+	}
+}
+
+// unbias ends the bias of a session and gives the caller ends of it, in one swap
+// from l. Who met the bias as a claim is told.
+func (t *Thread) unbias(s *Session, l, get uint64) bool {
+	if sched.Enabled {
+		sched.Point("bias: before its end")
+	}
+	met := l & lifeMet
+	n := l&^(lifeBiased|0xff<<lifeThread|lifeMet) | get
+	if met != 0 {
+		n += lifePin
+	}
+	if !s.life.CompareAndSwap(l, n) {
+		return false
+	}
+	if met != 0 {
+		if l&lifeClosing == 0 {
+			s.unclaimed()
+		}
+		t.w.Unpin(s)
+	}
+	return true
+}
+
+// isInside reports whether the thread that a session is biased to is inside it.
+// That it is to be given up was stored before.
+func (t *Thread) isInside(s *Session, l uint64) bool {
+	hw.HeavyFence()
+	if sched.Enabled {
+		sched.Point("bias: before the look at the mark")
+	}
+	o := t.w.app.producers[uint8(l>>lifeThread)].Load()
+	return o != nil && o.w == t.w && atomic.LoadUint32(&o.mark) == s.place
 }
 
 // Reclaim claims ends of a session that the thread has a pin on. False: it was
@@ -139,6 +243,7 @@ const always = 1 << 32
 // ends rx is claimed first, so that two who want both do not wait for each
 // other. What it has claimed when it fails is the caller's to give back.
 func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait bool) (have Ends, err error) {
+	asked := false // whether the one it is biased to is inside
 	for i := 0; ; i++ {
 		l := s.life.Load()
 		if gen != always && (l>>lifeGen != gen || l&lifeClosing != 0) {
@@ -149,6 +254,26 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait 
 		}
 		if sched.Enabled {
 			sched.Point("claim: between the look at a claim and the swap")
+		}
+		if l&lifeBiased != 0 {
+			switch {
+			case l&(lifeWhose&^lifeRevoked) == t.whose:
+				// It is this thread's own, which is not inside.
+				if t.unbias(s, l, uint64(e)) {
+					return e, nil
+				}
+				continue
+			case l&lifeRevoked == 0:
+				s.life.CompareAndSwap(l, l|lifeRevoked)
+				asked = false
+				continue
+			case !asked:
+				if asked = t.isInside(s, l); !asked {
+					t.unbias(s, l, 0)
+				}
+				continue
+			}
+			l |= uint64(BothEnds) // as if
 		}
 		get := e &^ have
 		free := get &^ Ends(l)
@@ -176,13 +301,21 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait 
 			continue
 		}
 		if !wait && s.flags.Load()&fNonblock != 0 {
-			if word.CompareAndSwap(l, l|uint64(in)<<2) {
+			if t.meet(word, l, in) {
 				return have, syscall.EWOULDBLOCK
 			}
 			continue
 		}
 		t.awaitClaim(s, word, gen, in)
 	}
+}
+
+// meet notes that the claim, or the bias, of an end was met.
+func (t *Thread) meet(word *atomic.Uint64, l uint64, e Ends) bool {
+	if l&lifeBiased != 0 {
+		l &^= uint64(BothEnds) // which was but as if
+	}
+	return word.CompareAndSwap(l, l|uint64(e)<<2)
 }
 
 // awaitClaim waits until an end is not claimed, or the session of that
@@ -199,7 +332,7 @@ func (t *Thread) awaitClaim(s *Session, word *atomic.Uint64, gen uint64, e Ends)
 		if sched.Enabled {
 			sched.Point("claim: between the look at a claim and the word that it was met")
 		}
-		if l&uint64(e) == 0 {
+		if l&uint64(e) == 0 && l&(lifeBiased|lifeRevoked) != lifeBiased|lifeRevoked {
 			break
 		}
 		if met := l | uint64(e)<<2; met == l || word.CompareAndSwap(l, met) {
@@ -216,14 +349,29 @@ func (t *Thread) Release(s *Session, e Ends) {
 	if sched.Enabled {
 		sched.Point("claim: before its end")
 	}
-	if s.sh != nil {
+	if t.mark != 0 {
+		t.unmark(s)
+		return
+	}
+	t.release(s, e)
+}
+
+func (t *Thread) release(s *Session, e Ends) {
+	shared := s.sh != nil
+	if shared {
 		t.dropShared(s.sh, e)
 	}
 	l := s.life.Load()
 	if sched.Enabled {
 		sched.Point("claim: between life and its end")
 	}
-	if l&(lifeMet|lifeClosing) != 0 || !s.life.CompareAndSwap(l, l&^uint64(e)) {
+	n := l &^ uint64(e)
+	// Who has read or written will do so again; that it made the session says
+	// little.
+	if e != BothEnds && n&(uint64(BothEnds)|lifeRevoked) == 0 && !shared && t.w.app.order == fifo.Release {
+		n |= t.whose
+	}
+	if l&(lifeMet|lifeClosing) != 0 || !s.life.CompareAndSwap(l, n) {
 		t.drop(s, e)
 	}
 }
@@ -319,7 +467,7 @@ func (w *Worker) pin(s *Session, name *atomic.Uint64, h Handle) *Session {
 		if sched.Enabled {
 			sched.Point("pin: between life and handle")
 		}
-		if name.Load() != uint64(h) || l&lifeClosing != 0 {
+		if name.Load() != uint64(h) || l&lifeClosing != 0 || l&lifePins > mostPins {
 			return nil
 		}
 		if s.life.CompareAndSwap(l, l+lifePin) {
@@ -335,7 +483,7 @@ func (s *Session) pinUse(gen uint64) bool {
 		if sched.Enabled {
 			sched.Point("pin: between life and the swap")
 		}
-		if l>>lifeGen != gen || l&lifeClosing != 0 {
+		if l>>lifeGen != gen || l&lifeClosing != 0 || l&lifePins > mostPins {
 			return false
 		}
 		if s.life.CompareAndSwap(l, l+lifePin) {
@@ -366,8 +514,9 @@ func (t *Thread) CloseHandle(h Handle) error {
 	sl := w.sessions.find(uint64(h))
 	s := &sl.v
 	mine := false
+	var l uint64
 	for {
-		l := s.life.Load()
+		l = s.life.Load()
 		if sched.Enabled {
 			sched.Point("close: between life and handle")
 		}
@@ -375,7 +524,16 @@ func (t *Thread) CloseHandle(h Handle) error {
 			return syscall.EBADFD
 		}
 		n := l | lifeClosing
-		if mine = l&uint64(BothEnds) == 0; mine {
+		mine = l&uint64(BothEnds) == 0
+		switch {
+		case l&lifeBiased == 0:
+		case l&(lifeWhose&^lifeRevoked) == t.whose:
+			n &^= lifeBiased
+		default:
+			mine = false
+			n |= lifeRevoked
+		}
+		if mine {
 			n |= uint64(BothEnds)
 		}
 		if s.life.CompareAndSwap(l, n+lifePin) {
@@ -391,6 +549,11 @@ func (t *Thread) CloseHandle(h Handle) error {
 		sched.Point("close: closing, before who waits is woken")
 	}
 	w.wakeFree(s, nil)
+	if l&lifeBiased != 0 && !mine && !t.isInside(s, l) {
+		for l = s.life.Load(); !mine && l&lifeBiased != 0; l = s.life.Load() {
+			mine = t.unbias(s, l, uint64(BothEnds))
+		}
+	}
 	if mine {
 		t.end(s)
 	}

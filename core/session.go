@@ -69,6 +69,7 @@ type Session struct {
 	flags  atomic.Uint32
 	rx, tx fifo.Fifo
 
+	place  uint32                 // index+1 of its slot; never changed
 	life   atomic.Uint64          // who has it, where ends are claimed
 	member atomic.Pointer[member] // as a member of a set without exclusion
 	// News for that set which shows in no fifo, counted: a claim was met and has

@@ -109,6 +109,8 @@ type Thread struct {
 
 	// The same where the queue has no exclusion.
 	waitsAt atomic.Pointer[Session]
+	mark    uint32   // index+1 of the session that it is inside of by its bias; see setMark
+	whose   uint64   // of a session's life that is biased to it
 	words   []uint64 // memory for the next cooling of a set
 
 	waited bool // the operation under way has
@@ -135,6 +137,7 @@ func (w *Worker) InitThread(t *Thread, owner any) error {
 			continue
 		}
 		t.producer = i
+		t.whose = lifeBiased | uint64(i)<<lifeThread
 		if a.producers[i].CompareAndSwap(nil, t) {
 			return nil
 		}

@@ -24,7 +24,7 @@ func init() {
 // New makes an application without locks.
 func New(o vls.Options) (vls.App, error) {
 	c, err := core.New(o.Config, core.Hooks{
-		Sleep: func(t *core.Thread, _ *core.Session) { t.Owner.(*thread).sleep() },
+		Sleep: func(t *core.Thread, s *core.Session) { t.Owner.(*thread).sleep(s) },
 		Woke:  func(t *core.Thread, s *core.Session) bool { return t.Owner.(*thread).woke(s) },
 		Free:  true,
 	})
@@ -117,9 +117,7 @@ type thread struct {
 	w *core.Worker
 	p *process
 
-	s    *core.Session // of which ends are claimed
-	ends core.Ends     // that are
-	want core.Ends     // that the operation goes on with after a wait
+	ends core.Ends // that the operation has claimed, and claims again after a wait
 
 	fds []core.PollFD // memory for Poll
 	_   [128]byte
@@ -159,32 +157,32 @@ func (t *thread) claim(h vls.Handle, e core.Ends, wait bool) (*core.Session, err
 	if err != nil {
 		return nil, err
 	}
-	t.s, t.ends, t.want = s, e, e
+	t.ends = e
 	return s, nil
 }
 
-// release ends an operation, with whatever it has claimed by then.
-func (t *thread) release() {
+// release ends an operation on s, with whatever it has claimed by then.
+func (t *thread) release(s *core.Session) {
 	if e := t.ends; e != 0 {
 		t.ends = 0
-		t.c.Release(t.s, e)
+		t.c.Release(s, e)
 	}
 }
 
 // sleep is the hook before a wait: nothing is claimed from here on.
-func (t *thread) sleep() {
-	t.release()
+func (t *thread) sleep(s *core.Session) {
+	if t.ends != 0 {
+		t.c.Release(s, t.ends)
+	}
 	t.p.reap()
 }
 
-// woke is the hook after a wait: what the operation needs is claimed again.
+// woke is the hook after a wait: what the operation needs is claimed again. A
+// wait on a set, of select or of poll needs none.
 func (t *thread) woke(s *core.Session) bool {
-	if s == nil || t.want == 0 {
-		return true // a set, or of select and poll, which need none
-	}
-	if !t.c.Reclaim(s, t.want) {
+	if t.ends != 0 && !t.c.Reclaim(s, t.ends) {
+		t.ends = 0
 		return false
 	}
-	t.ends = t.want
 	return true
 }

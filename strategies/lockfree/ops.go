@@ -32,7 +32,7 @@ func (t *thread) Bind(h vls.Handle, ep vls.Endpoint) error {
 		return err
 	}
 	err = t.c.Bind(s, ep)
-	t.release()
+	t.release(s)
 	return err
 }
 
@@ -42,7 +42,7 @@ func (t *thread) Listen(h vls.Handle, backlog int) error {
 		return err
 	}
 	err = t.c.Listen(s, backlog)
-	t.release()
+	t.release(s)
 	return err
 }
 
@@ -52,7 +52,7 @@ func (t *thread) Connect(h vls.Handle, ep vls.Endpoint) error {
 		return err
 	}
 	err = t.c.Connect(s, ep)
-	t.release()
+	t.release(s)
 	return err
 }
 
@@ -62,7 +62,7 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 		return 0, vls.Endpoint{}, err
 	}
 	s, err := t.c.Accept(l, flags)
-	t.release()
+	t.release(l)
 	if err != nil {
 		return 0, vls.Endpoint{}, err
 	}
@@ -77,7 +77,7 @@ func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := t.c.Read(s, p)
-	t.release()
+	t.release(s)
 	return n, err
 }
 
@@ -87,7 +87,7 @@ func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := t.c.Write(s, p)
-	t.release()
+	t.release(s)
 	return n, err
 }
 
@@ -97,7 +97,7 @@ func (t *thread) Recvfrom(h vls.Handle, p []byte, flags int) (int, vls.Endpoint,
 		return 0, vls.Endpoint{}, err
 	}
 	n, ep, err := t.c.Recvfrom(s, p, flags)
-	t.release()
+	t.release(s)
 	return n, ep, err
 }
 
@@ -107,7 +107,7 @@ func (t *thread) Sendto(h vls.Handle, p []byte, flags int, ep vls.Endpoint) (int
 		return 0, err
 	}
 	n, err := t.c.Sendto(s, p, flags, ep)
-	t.release()
+	t.release(s)
 	return n, err
 }
 
@@ -120,7 +120,7 @@ func (t *thread) Shutdown(h vls.Handle, how int) error {
 		return err
 	}
 	err = t.c.Shutdown(s, how)
-	t.release()
+	t.release(s)
 	return err
 }
 
@@ -137,7 +137,7 @@ func (t *thread) Attr(h vls.Handle, a vls.Attr, buf []byte) (int, error) {
 		return 0, err
 	}
 	n, err := t.c.Attr(s, a, buf)
-	t.release()
+	t.release(s)
 	return n, err
 }
 
@@ -163,7 +163,7 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 		return err
 	}
 	err = t.c.EpollCtl(set, op, s, ev)
-	t.release()
+	t.release(s)
 	return err
 }
 
@@ -175,7 +175,6 @@ func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Dur
 	if set == nil {
 		return 0, syscall.EBADFD
 	}
-	t.want = 0
 	n, err := t.c.EpollWait(set, evs, timeout)
 	t.w.Unpin(set)
 	return n, err
@@ -196,7 +195,6 @@ func (t *thread) poll(fds []core.PollFD, timeout time.Duration) (int, error) {
 	if t.w.Forked() {
 		t.attend(fds)
 	}
-	t.want = 0
 	return t.c.Poll(fds, timeout)
 }
 
