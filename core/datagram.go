@@ -10,6 +10,7 @@ import (
 	"vlsbench/audit"
 	"vlsbench/fifo"
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // MaxDatagram is the longest datagram, in bytes: what UDP over IPv4 carries.
@@ -435,11 +436,17 @@ func (f *flow) handOver(early bool) bool {
 	if early {
 		f.to.flows.Add(1)
 	}
+	if early && sched.Enabled {
+		sched.Point("datagram: a flow counted, before it is there")
+	}
 	if !f.to.push(f) {
 		f.unref()
 		return false
 	}
-	if !early {
+	if early {
+		// Who was told too early, and found nothing, is told again.
+		f.to.arrived.Add(1)
+	} else {
 		f.to.flows.Add(1)
 	}
 	return true
