@@ -83,22 +83,45 @@ func (s *Session) born() {
 func (t *Thread) Claim(h Handle, e Ends, wait bool) (*Session, error) {
 	sl := t.w.sessions.find(uint64(h))
 	s := &sl.v
-	if s.life.Load()&lifeWhose == t.whose {
-		setMark(&t.mark, uint32(h)&indexMask+1)
-		if sched.Enabled {
-			sched.Point("bias: between mark and life")
-		}
-		// Either this sees that the bias is to be given up, or whoever wants that
-		// sees the mark: it fences in between.
-		if s.life.Load()&lifeWhose == t.whose && sl.handle.Load() == uint64(h) {
-			if sched.Enabled {
-				sched.Point("bias: inside")
-			}
-			return s, nil
-		}
-		t.unmark(s)
+	if t.mark != 0 {
+		t.Leave(s) // whatever came of Enter
+	}
+	if s.life.Load()&lifeWhose == t.whose && sl.handle.Load() == uint64(h) && t.Enter(s, h) {
+		return s, nil
+	}
+	if t.mark != 0 {
+		t.Leave(s)
 	}
 	return t.claim(sl, h, e, wait)
+}
+
+// Enter enters a session that was just found by its handle if it is biased to the
+// thread, as one is after the first read or write that claimed an end. It is then
+// as if both ends were claimed, until Leave; or until a wait, after which they
+// are. Claim after an Enter that was false takes that back.
+func (t *Thread) Enter(s *Session, h Handle) bool {
+	setMark(&t.mark, uint32(h)&indexMask+1)
+	if sched.Enabled {
+		sched.Point("bias: between mark and life")
+	}
+	// Either this sees that the bias is to be given up, or whoever wants that sees
+	// the mark: it fences in between. That it is another use of the slot by now
+	// cannot be: it would have to be this thread's own doing.
+	return s.life.Load()&lifeWhose == t.whose
+}
+
+// Entered reports whether the thread is inside a session by Enter.
+func (t *Thread) Entered() bool { return t.mark != 0 }
+
+// Leave ends Enter.
+func (t *Thread) Leave(s *Session) {
+	setMark(&t.mark, 0)
+	if sched.Enabled {
+		sched.Point("bias: between the mark that goes and life")
+	}
+	if s.life.Load()&lifeRevoked != 0 {
+		t.giveUp(s)
+	}
 }
 
 func (t *Thread) claim(sl *slot[Session], h Handle, e Ends, wait bool) (*Session, error) {
@@ -125,17 +148,6 @@ func (t *Thread) claim(sl *slot[Session], h Handle, e Ends, wait bool) (*Session
 		}
 	}
 	return s, nil
-}
-
-// unmark leaves a session that is biased to the thread, or was a moment ago.
-func (t *Thread) unmark(s *Session) {
-	setMark(&t.mark, 0)
-	if sched.Enabled {
-		sched.Point("bias: between the mark that goes and life")
-	}
-	if s.life.Load()&lifeRevoked != 0 {
-		t.giveUp(s)
-	}
 }
 
 // giveUp ends the bias of a session to the thread, which is not inside, if it is
@@ -350,7 +362,7 @@ func (t *Thread) Release(s *Session, e Ends) {
 		sched.Point("claim: before its end")
 	}
 	if t.mark != 0 {
-		t.unmark(s)
+		t.Leave(s)
 		return
 	}
 	t.release(s, e)

@@ -72,6 +72,23 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 }
 
 func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
+	if c := t.c; c != nil {
+		if s := t.w.Lookup(core.Handle(h)); s != nil && c.Enter(s, core.Handle(h)) {
+			t.ends = core.RxEnd
+			n, err := c.Read(s, p)
+			if c.Entered() {
+				t.ends = 0
+				c.Leave(s)
+			} else {
+				t.release(s) // it has waited, and claimed
+			}
+			return n, err
+		}
+	}
+	return t.read(h, p)
+}
+
+func (t *thread) read(h vls.Handle, p []byte) (int, error) {
 	s, err := t.claim(h, core.RxEnd, false)
 	if err != nil {
 		return 0, err
@@ -82,6 +99,23 @@ func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 }
 
 func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
+	if c := t.c; c != nil {
+		if s := t.w.Lookup(core.Handle(h)); s != nil && c.Enter(s, core.Handle(h)) {
+			t.ends = core.TxEnd
+			n, err := c.Write(s, p)
+			if c.Entered() {
+				t.ends = 0
+				c.Leave(s)
+			} else {
+				t.release(s) // it has waited, and claimed
+			}
+			return n, err
+		}
+	}
+	return t.write(h, p)
+}
+
+func (t *thread) write(h vls.Handle, p []byte) (int, error) {
 	s, err := t.claim(h, core.TxEnd, false)
 	if err != nil {
 		return 0, err
