@@ -74,24 +74,32 @@ func (l *lab) pair(th vls.Thread, port int) (x, y vls.Handle) {
 
 func (l *lab) end() { l.app.Close() }
 
-// TestSchedulesEdge has two edge-triggered readers of one session, who meet each
-// other's claims, and a writer: neither sleeps on data that is there.
+// TestSchedulesEdge has edge-triggered readers of a session, who meet the claims
+// of each other and of a thread that asks what there is to read, and a writer:
+// none sleeps on data that is there.
 func TestSchedulesEdge(t *testing.T) {
-	schedules := 1500
+	schedules := 750
 	if *soak {
-		schedules = 100_000
+		schedules = 50_000
 	}
-	var met int
-	rep := sched.Explore(t, sched.Options{Schedules: schedules, Steps: 60000}, func(r *sched.Run) {
+	for readers := 1; readers <= 2; readers++ {
+		vain := 0
+		rep := sched.Explore(t, sched.Options{Schedules: schedules, Steps: 60000}, edgeBody(t, readers, &vain))
+		t.Logf("%d readers: %d schedules, the longest of %d steps, %d reads in vain", readers, rep.Schedules, rep.Longest, vain)
+	}
+}
+
+func edgeBody(t *testing.T, readers int, vain *int) func(*sched.Run) {
+	return func(r *sched.Run) {
 		l := newLab(t)
 		main := l.thread()
 		x, y := l.pair(main, 80)
 		set, err := main.EpollCreate()
 		must(t, err)
 		must(t, main.EpollCtl(set, core.EPOLL_CTL_ADD, y, &vls.EpollEvent{Events: core.EPOLLIN | core.EPOLLET, Data: 1}))
-		const total = 5
+		const total = 4
 		var got atomic.Int32
-		writer := l.thread()
+		writer, asker := l.thread(), l.thread()
 		r.Go("writer", func() {
 			for range total {
 				if _, err := writer.Write(x, []byte("x")); err != nil {
@@ -99,7 +107,15 @@ func TestSchedulesEdge(t *testing.T) {
 				}
 			}
 		})
-		for i := range 2 {
+		r.Go("asker", func() {
+			var buf [4]byte
+			for range 3 {
+				if _, err := asker.Attr(y, core.GetNread, buf[:]); err != nil {
+					r.Fatalf("attr: %v", err)
+				}
+			}
+		})
+		for i := range readers {
 			th := l.thread()
 			r.Go(fmt.Sprint("reader", i), func() {
 				var buf [1]byte
@@ -114,7 +130,7 @@ func TestSchedulesEdge(t *testing.T) {
 					case err != syscall.EWOULDBLOCK:
 						r.Fatalf("read: %d, %v", n, err)
 					}
-					met++
+					*vain++
 					if _, err := th.EpollWait(set, evs, -1); err == syscall.EBADFD {
 						return
 					} else if err != nil {
@@ -129,8 +145,7 @@ func TestSchedulesEdge(t *testing.T) {
 			}
 			l.end()
 		})
-	})
-	t.Logf("%d schedules, the longest of %d steps, %d reads in vain", rep.Schedules, rep.Longest, met)
+	}
 }
 
 // TestSchedulesBlocking has threads that read, write, ask and close one
