@@ -109,8 +109,6 @@ type Thread struct {
 
 	// The same where the queue has no exclusion.
 	waitsAt atomic.Pointer[Session]
-	mark    uint32   // index+1 of the session that it is inside of by its bias; see setMark
-	whose   uint64   // of a session's life that is biased to it
 	words   []uint64 // memory for the next cooling of a set
 
 	waited bool // the operation under way has
@@ -118,6 +116,12 @@ type Thread struct {
 
 	flow   *flow      // what a blocked send waits for room in
 	polled []*Session // memory for the next Poll
+
+	// Apart from what any other thread writes: the mark is stored twice a call.
+	_     [fifo.Line]byte
+	mark  uint32 // index+1 of the session that it is inside of by its bias; see setMark
+	whose uint64 // of a session's life that is biased to it
+	_     [fifo.Line]byte
 }
 
 // NewThread makes a calling context of the worker. ENOMEM: there are 256 in the
