@@ -33,6 +33,7 @@ audit:
 sched:
 	CGO_ENABLED=0 go test -tags sched -timeout 40s ./sched
 	CGO_ENABLED=0 go test -tags sched -timeout 60s -run '^TestSchedules' ./fifo ./locks
+	CGO_ENABLED=0 go test -tags sched -timeout 60s -run '^TestSchedules' ./core ./strategies/lockfree
 
 # What needs long to be claimed: streams of 7 GB between threads and as much
 # between processes, by every operation of a fifo, a thousand kills, a million
@@ -42,6 +43,8 @@ sched:
 soak:
 	CGO_ENABLED=0 go test -timeout 80m -run 'Soak|Killed|Hostile|LosesNoWakeup|AllSidesSleep' -v ./fifo -soak
 	CGO_ENABLED=0 go test -timeout 80m -run '^TestDifferential$$' -v ./strategies -soak
+	CGO_ENABLED=0 go test -timeout 20m -run '^TestStaleHandles$$' -v ./strategies/lockfree -soak
+	CGO_ENABLED=0 go test -tags sched -timeout 40m -run '^TestSchedules' -v ./strategies/lockfree -soak
 
 # Benchmarks of the strategies and of the fifos, for benchstat. 8 minutes.
 bench:
@@ -63,4 +66,4 @@ lint:
 	CGO_ENABLED=0 GOARCH=arm64 go vet -tags audit ./...
 	CGO_ENABLED=0 GOARCH=arm64 go vet -tags sched ./...
 	CGO_ENABLED=0 go tool staticcheck ./...
-	CGO_ENABLED=0 go tool staticcheck -tags sched ./sched ./fifo ./locks
+	CGO_ENABLED=0 go tool staticcheck -tags sched ./sched ./fifo ./locks ./core ./strategies/lockfree
