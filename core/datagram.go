@@ -3,7 +3,6 @@ package core
 import (
 	"encoding/binary"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -96,17 +95,25 @@ func most(size int) int { return min(size-headerSize, MaxDatagram) }
 // ports is who is bound where. It takes no part in what is sent to a peer that
 // was sent to before.
 type ports struct {
-	byPort sync.Map // uint16 to *atomic.Pointer[[]*dgram], each list replaced whole
+	byPort [256]atomic.Pointer[[256]atomic.Pointer[[]*dgram]] // each list replaced whole
+}
+
+// at is the place of a port's list, nil if there was never one.
+func (y *ports) at(port uint16) *atomic.Pointer[[]*dgram] {
+	if page := y.byPort[port>>8].Load(); page != nil {
+		return &page[port&0xff]
+	}
+	return nil
 }
 
 // change replaces the list of a port; change may be called again. False: by its
 // wish it stays.
 func (y *ports) change(port uint16, change func([]*dgram) ([]*dgram, bool)) bool {
-	v, ok := y.byPort.Load(port)
-	if !ok {
-		v, _ = y.byPort.LoadOrStore(port, new(atomic.Pointer[[]*dgram]))
+	at := y.at(port)
+	if at == nil {
+		y.byPort[port>>8].CompareAndSwap(nil, new([256]atomic.Pointer[[]*dgram]))
+		at = y.at(port)
 	}
-	at := v.(*atomic.Pointer[[]*dgram])
 	for {
 		old := at.Load()
 		var list []*dgram
@@ -148,11 +155,11 @@ func (y *ports) leave(d *dgram) {
 
 // find is who is bound where ep leads, or nil.
 func (y *ports) find(ep Endpoint) *dgram {
-	v, ok := y.byPort.Load(ep.Port())
-	if !ok {
+	at := y.at(ep.Port())
+	if at == nil {
 		return nil
 	}
-	if list := v.(*atomic.Pointer[[]*dgram]).Load(); list != nil {
+	if list := at.Load(); list != nil {
 		for _, o := range *list {
 			// Of those who are bound none overlaps another.
 			if overlap(o.ep.Addr(), o.v6only, ep.Addr(), true) {
