@@ -58,7 +58,7 @@ func (t *Thread) forkFree(child *Worker, made func(parent, child *Session)) (*Wo
 			p.settleDial()
 			p.sendTo(fresh.handle)
 			// The rest of the claim that the caller gives back.
-			fresh.claim.Store(uint64(BothEnds))
+			fresh.claim.Or(uint64(BothEnds))
 		}
 		key, c := child.sessions.image(Handle(name).Index())
 		c.image(child, p, Handle(key))

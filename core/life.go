@@ -248,9 +248,6 @@ func (t *Thread) claimShared(s *Session, e Ends, wait bool) error {
 	return err
 }
 
-// always is the generation of a take that no close ends.
-const always = 1 << 32
-
 // take claims ends in a word, that of a session or of what it shares. Of both
 // ends rx is claimed first, so that two who want both do not wait for each
 // other. What it has claimed when it fails is the caller's to give back.
@@ -258,7 +255,7 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait 
 	asked := false // whether the one it is biased to is inside
 	for i := 0; ; i++ {
 		l := s.life.Load()
-		if gen != always && (l>>lifeGen != gen || l&lifeClosing != 0) {
+		if l>>lifeGen != gen || l&lifeClosing != 0 {
 			return have, syscall.EBADFD
 		}
 		if word != &s.life {
@@ -285,7 +282,10 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait 
 				}
 				continue
 			}
-			l |= uint64(BothEnds) // as if
+		}
+		seen := l
+		if l&(lifeBiased|lifeClosing) != 0 {
+			l |= uint64(BothEnds) // as if: nobody gets an end any more
 		}
 		get := e &^ have
 		free := get &^ Ends(l)
@@ -313,21 +313,13 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait 
 			continue
 		}
 		if !wait && s.flags.Load()&fNonblock != 0 {
-			if t.meet(word, l, in) {
+			if word.CompareAndSwap(seen, seen|uint64(in)<<2) {
 				return have, syscall.EWOULDBLOCK
 			}
 			continue
 		}
 		t.awaitClaim(s, word, gen, in)
 	}
-}
-
-// meet notes that the claim, or the bias, of an end was met.
-func (t *Thread) meet(word *atomic.Uint64, l uint64, e Ends) bool {
-	if l&lifeBiased != 0 {
-		l &^= uint64(BothEnds) // which was but as if
-	}
-	return word.CompareAndSwap(l, l|uint64(e)<<2)
 }
 
 // awaitClaim waits until an end is not claimed, or the session of that
@@ -337,14 +329,14 @@ func (t *Thread) awaitClaim(s *Session, word *atomic.Uint64, gen uint64, e Ends)
 	t.lieDown(s)
 	for {
 		atomic.StoreUint32(&t.word, 0)
-		if l := s.life.Load(); gen != always && (l>>lifeGen != gen || l&lifeClosing != 0) {
+		if l := s.life.Load(); l>>lifeGen != gen || l&lifeClosing != 0 {
 			break
 		}
 		l := word.Load()
 		if sched.Enabled {
 			sched.Point("claim: between the look at a claim and the word that it was met")
 		}
-		if l&uint64(e) == 0 && l&(lifeBiased|lifeRevoked) != lifeBiased|lifeRevoked {
+		if l&(uint64(e)|lifeClosing) == 0 && l&(lifeBiased|lifeRevoked) != lifeBiased|lifeRevoked {
 			break
 		}
 		if met := l | uint64(e)<<2; met == l || word.CompareAndSwap(l, met) {
@@ -425,16 +417,30 @@ func (t *Thread) drop(s *Session, e Ends) {
 	}
 }
 
-// dropShared ends claims in the word of what sessions share.
+// dropShared ends claims in the word of what sessions share. If some of them are
+// to end, and nobody else is inside, they end here.
 func (t *Thread) dropShared(sh *shared, e Ends) {
-	a := sh.audience.Load() // before another can have it
 	for {
+		a := sh.audience.Load() // before another can have it
 		l := sh.claim.Load()
 		if sched.Enabled {
 			sched.Point("claim: between the shared word and its end")
 		}
 		met := l & (uint64(e) << 2)
-		if !sh.claim.CompareAndSwap(l, l&^(uint64(e)|met)) {
+		n := l &^ (uint64(e) | met)
+		ends := l&lifeClosing != 0 && n&uint64(BothEnds) == 0
+		if ends {
+			n = l &^ lifeClosing
+			if n |= uint64(BothEnds); !sh.claim.CompareAndSwap(l, n) {
+				continue
+			}
+			if t.endLeaving(sh) {
+				return
+			}
+			e = BothEnds
+			continue
+		}
+		if !sh.claim.CompareAndSwap(l, n) {
 			continue
 		}
 		if met == 0 {
@@ -446,12 +452,58 @@ func (t *Thread) dropShared(sh *shared, e Ends) {
 			if s := w.pinKey(h); s != nil {
 				s.unclaimed()
 				w.Unpin(s)
-			} else {
-				w.news(h) // closing, and maybe it is this that the close waits for
 			}
 		}
 		return
 	}
+}
+
+// endShared ends a session that is shared by fork, of which the caller has its
+// own ends: now, or when the last has left what it shares.
+func (t *Thread) endShared(s *Session, sh *shared) {
+	gen := sh.claim.Load() >> lifeGen
+	for {
+		old := sh.leaving.Load()
+		s.zombie = old
+		if sched.Enabled {
+			sched.Point("close: before it is among those that are to end")
+		}
+		if sh.leaving.CompareAndSwap(old, s) {
+			break
+		}
+	}
+	for {
+		l := sh.claim.Load()
+		if sched.Enabled {
+			sched.Point("close: between the shared word and the word that some are to end")
+		}
+		if l>>lifeGen != gen {
+			return // somebody has ended it, as the last one
+		}
+		if l&uint64(BothEnds) != 0 {
+			if sh.claim.CompareAndSwap(l, l|lifeClosing) {
+				return
+			}
+		} else if sh.claim.CompareAndSwap(l, l|uint64(BothEnds)) {
+			if !t.endLeaving(sh) {
+				t.dropShared(sh, BothEnds)
+			}
+			return
+		}
+	}
+}
+
+// endLeaving ends the sessions that wait for it, of what they share, all of which
+// the caller has claimed. True: nobody shares it any more.
+func (t *Thread) endLeaving(sh *shared) (last bool) {
+	sched.Point("close: all that is shared is claimed, before the end")
+	for s := sh.leaving.Swap(nil); s != nil; {
+		next := s.zombie
+		s.zombie = nil
+		last = t.endNow(s)
+		s = next
+	}
+	return last
 }
 
 // unclaimed tells those who met a claim that it has ended.
@@ -585,10 +637,16 @@ func (t *Thread) CloseHandle(h Handle) error {
 // end ends a session that is closing, of which the caller has both ends and
 // nobody gets one any more.
 func (t *Thread) end(s *Session) {
-	sh := s.sh
-	if sh != nil {
-		t.take(s, &sh.claim, always, BothEnds, true)
+	if s.sh != nil {
+		t.endShared(s, s.sh)
+		return
 	}
+	t.endNow(s)
+}
+
+// endNow is end by who has all that the session shares, too. It reports whether
+// nobody shares it any more.
+func (t *Thread) endNow(s *Session) (last bool) {
 	sched.Point("close: all is claimed, before the end")
 	s.enterAll()
 	s.flags.Or(fClosing)
@@ -599,13 +657,11 @@ func (t *Thread) end(s *Session) {
 	if s.epoll != nil {
 		s.epoll.free.close()
 	}
-	last := t.ended(s)
-	t.w.sessions.Invalidate(uint64(s.handle))
+	last = t.ended(s)
+	s.w.sessions.Invalidate(uint64(s.handle))
 	s.leaveAll()
-	if sh != nil && !last {
-		t.dropShared(sh, BothEnds)
-	}
 	sched.Point("close: ended, before that is known")
 	s.life.Or(lifeEnded)
-	t.w.Unpin(s)
+	s.w.Unpin(s)
+	return last
 }

@@ -27,6 +27,7 @@ type shared struct {
 	handle   Handle
 	claim    atomic.Uint64 // as a session's life: who is inside, in whatever process
 	audience atomic.Pointer[audience]
+	leaving  atomic.Pointer[Session] // to end, where others are inside; linked by zombie
 }
 
 // audience are the sessions that share one, in the order in which they came to
@@ -173,7 +174,7 @@ func (a *App) allocShared() *shared {
 		return nil
 	}
 	sh.handle = Handle(h)
-	sh.claim.Store(0)
+	sh.claim.Store(h >> 32 << lifeGen)
 	sh.audience.Store(nil)
 	a.shared.Publish(h)
 	return sh

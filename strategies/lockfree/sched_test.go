@@ -352,3 +352,67 @@ func TestSchedulesStall(t *testing.T) {
 	}
 	t.Logf("%d points, %d stops, %d schedules with one", len(points), stops, stalled)
 }
+
+// TestSchedulesShared has threads of two processes write and ask a session that
+// both have by fork, and close it while the others are inside: the peer sees one
+// end of the stream, after all that was written.
+func TestSchedulesShared(t *testing.T) {
+	rep := sched.Explore(t, sched.Options{Schedules: 700, Steps: 60000}, func(r *sched.Run) {
+		l := newLab(t)
+		main := l.thread()
+		x, y := l.pair(main, 80)
+		child, err := l.proc.Fork()
+		must(t, err)
+		inChild := func() vls.Thread {
+			th := child.NewThread()
+			must(t, th.Register())
+			return th
+		}
+		b, c := inChild(), inChild()
+		must(t, c.Close(y))
+		wrote := 0
+		use := func(th vls.Thread) {
+			var buf [4]byte
+			for range 2 {
+				n, err := th.Write(x, []byte("ab"))
+				if wrote += n; err != nil && err != syscall.EBADFD {
+					r.Fatalf("write: %v", err)
+				}
+				if _, err := th.Attr(x, core.GetNread, buf[:]); err != nil && err != syscall.EBADFD {
+					r.Fatalf("attr: %v", err)
+				}
+			}
+		}
+		shut := func(th vls.Thread) {
+			if err := th.Close(x); err != nil {
+				r.Fatalf("close: %v", err)
+			}
+		}
+		a := l.thread()
+		r.Go("child user", func() { use(b) })
+		r.Go("child closer", func() { shut(c) })
+		r.Go("parent user", func() { use(a) })
+		r.Go("parent closer", func() { shut(main) })
+		r.Check(func() {
+			read := 0
+			for buf := make([]byte, 3); ; {
+				n, err := a.Read(y, buf)
+				if err != nil {
+					r.Fatalf("read %d of %d: %v", read, wrote, err)
+				}
+				if read += n; n == 0 {
+					break
+				}
+			}
+			if read != wrote {
+				r.Errorf("%d of %d bytes were read", read, wrote)
+			}
+			a.Close(y)
+			if n := l.app.(interface{ Usage() core.Usage }).Usage(); n.Sessions != 0 || n.Shared != 0 {
+				r.Errorf("%+v is not free", n)
+			}
+			l.end()
+		})
+	})
+	t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
+}
