@@ -65,14 +65,14 @@
 //
 // Where an application is made with [Hooks.Free], pool, mq, set and shared need
 // no exclusion, and nobody enters them: the auditor does not ask. Many threads
-// take and give back slots, post and dispatch, read a set and change it at once, and one
-// that is stopped anywhere stops none of the others. What is left of the
-// contract is control, rx and tx of each session, and these are claimed with
-// [Thread.Claim] by both ends, the rx end and the tx end, or entered with
-// [Thread.Enter]. A session is born claimed, closed with [Thread.CloseHandle],
-// and ended by the last who is inside. Set and sessions of EpollWait and EpollCtl are
-// kept by [Worker.Pin]. Sessions that share one by fork are claimed together.
-// There are no calls and no hand-over then.
+// take and give back slots, post and dispatch, read a set and change it at once,
+// and one that is stopped anywhere stops none of the others. What is left of the
+// contract is rx, tx and control of each session: its rx end, its tx end, and
+// both, to be claimed with [Thread.Claim] or entered with [Thread.Enter]. A
+// session is born claimed, closed with [Thread.CloseHandle], and ended by the
+// last who is inside. The set of an EpollWait or EpollCtl is kept by
+// [Worker.Pin]. Those that share a session by fork are claimed together. There
+// are no calls and no hand-over then.
 //
 // # Fork
 //
