@@ -33,7 +33,7 @@ audit:
 # each point of each operation of every strategy; planted faults. 3 minutes.
 sched:
 	CGO_ENABLED=0 go test -tags sched -timeout 40s ./sched
-	CGO_ENABLED=0 go test -tags sched -timeout 60s -run '^TestSchedules' ./fifo ./locks ./strategies/delegate
+	CGO_ENABLED=0 go test -tags sched -timeout 60s -run '^TestSchedules' ./fifo ./locks ./core ./strategies/delegate ./strategies/lockfree
 	CGO_ENABLED=0 go test -tags sched -timeout 170s -run '^Test(Stalls|NothingHeld|Edge)$$' ./strategies
 	CGO_ENABLED=0 go test -tags sched -timeout 60s -run '^Test(Found|SoundControlled)$$' ./strategies/busted
 
@@ -53,6 +53,8 @@ soak:
 	CGO_ENABLED=0 go test -timeout 20m -run '^TestMigrationUnderLoad$$' -v ./strategies/migrate -soak
 	CGO_ENABLED=0 go test -timeout 80m -run '^Test(Histories|Churn)$$' -v ./strategies -soak
 	CGO_ENABLED=0 go test -tags sched -timeout 80m -run '^TestEdge$$' -v ./strategies -soak
+	CGO_ENABLED=0 go test -timeout 20m -run '^TestStaleHandles$$' -v ./strategies/lockfree -soak
+	CGO_ENABLED=0 go test -tags sched -timeout 40m -run '^TestSchedules' -v ./strategies/lockfree -soak
 
 # Benchmarks of the strategies and of the fifos, for benchstat. 8 minutes.
 bench:
@@ -74,4 +76,4 @@ lint:
 	CGO_ENABLED=0 GOARCH=arm64 go vet -tags audit ./...
 	CGO_ENABLED=0 GOARCH=arm64 go vet -tags sched ./...
 	CGO_ENABLED=0 go tool staticcheck ./...
-	CGO_ENABLED=0 go tool staticcheck -tags sched ./sched ./fifo ./locks ./strategies/... ./vls/vlstest/...
+	CGO_ENABLED=0 go tool staticcheck -tags sched ./sched ./fifo ./locks ./core ./strategies/... ./vls/vlstest/...

@@ -57,6 +57,12 @@ type Hooks struct {
 	// entered and whatever the operation that does so holds; it waits for
 	// nothing. Nil: every call is refused with ENOTSUP.
 	RPC func(t *Thread, c *Call)
+
+	// Free: the session pool, the queue and the epoll sets are those that need
+	// no exclusion, and ends of sessions are claimed ([Thread.Claim]); see the
+	// package documentation. EnterMQ, LeaveMQ, TryMQ, EnterShared, LeaveShared
+	// and RPC are not called then.
+	Free bool
 }
 
 // App is an attached application: configuration, shared memory, workers and the
@@ -74,9 +80,10 @@ type App struct {
 	sharedAudit audit.Resource
 	shared      Pool[shared]
 
-	mu        sync.Mutex // of what follows, and of who is whose parent
-	inUse     [256]bool  // worker indices
-	producers [fifo.MaxProducers]*Thread
+	producers [fifo.MaxProducers]atomic.Pointer[Thread]
+
+	mu    sync.Mutex // of what follows, and of who is whose parent
+	inUse [256]bool  // worker indices
 }
 
 // setting is a number of the configuration, under its name in vcl.conf.
@@ -233,12 +240,12 @@ func (t *Thread) retire(w *Worker) {
 // leave their waits in their own time, and may find the queue and the waiters
 // of their worker as they were until then. Under mu.
 func (a *App) vacate(w *Worker) bool {
-	if !w.gone.Load() || w.inside.Load() != 0 {
+	if !w.gone.Load() || w.inside.Load() != 0 || a.hooks.Free && w.sessions.Used() != 0 {
 		return false
 	}
-	for i, t := range a.producers {
-		if t != nil && t.w == w {
-			a.producers[i] = nil
+	for i := range a.producers {
+		if t := a.producers[i].Load(); t != nil && t.w == w {
+			a.producers[i].CompareAndSwap(t, nil)
 		}
 	}
 	w.reap()
@@ -258,6 +265,10 @@ func (t *Thread) post(to Handle, kind Event) {
 		return
 	}
 	w := t.w.app.workers[to.Worker()].Load()
+	if w.app.hooks.Free {
+		w.news(to)
+		return
+	}
 	if !w.mq.Post(t.producer, fifo.Event{Kind: uint32(kind), Arg: uint64(to)}) {
 		w.mq.Overrun()
 	}

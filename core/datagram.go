@@ -3,13 +3,13 @@ package core
 import (
 	"encoding/binary"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"syscall"
 
 	"vlsbench/audit"
 	"vlsbench/fifo"
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // MaxDatagram is the longest datagram, in bytes: what UDP over IPv4 carries.
@@ -95,17 +95,25 @@ func most(size int) int { return min(size-headerSize, MaxDatagram) }
 // ports is who is bound where. It takes no part in what is sent to a peer that
 // was sent to before.
 type ports struct {
-	byPort sync.Map // uint16 to *atomic.Pointer[[]*dgram], each list replaced whole
+	byPort [256]atomic.Pointer[[256]atomic.Pointer[[]*dgram]] // each list replaced whole
+}
+
+// at is the place of a port's list, nil if there was never one.
+func (y *ports) at(port uint16) *atomic.Pointer[[]*dgram] {
+	if page := y.byPort[port>>8].Load(); page != nil {
+		return &page[port&0xff]
+	}
+	return nil
 }
 
 // change replaces the list of a port; change may be called again. False: by its
 // wish it stays.
 func (y *ports) change(port uint16, change func([]*dgram) ([]*dgram, bool)) bool {
-	v, ok := y.byPort.Load(port)
-	if !ok {
-		v, _ = y.byPort.LoadOrStore(port, new(atomic.Pointer[[]*dgram]))
+	at := y.at(port)
+	if at == nil {
+		y.byPort[port>>8].CompareAndSwap(nil, new([256]atomic.Pointer[[]*dgram]))
+		at = y.at(port)
 	}
-	at := v.(*atomic.Pointer[[]*dgram])
 	for {
 		old := at.Load()
 		var list []*dgram
@@ -147,11 +155,11 @@ func (y *ports) leave(d *dgram) {
 
 // find is who is bound where ep leads, or nil.
 func (y *ports) find(ep Endpoint) *dgram {
-	v, ok := y.byPort.Load(ep.Port())
-	if !ok {
+	at := y.at(ep.Port())
+	if at == nil {
 		return nil
 	}
-	if list := v.(*atomic.Pointer[[]*dgram]).Load(); list != nil {
+	if list := at.Load(); list != nil {
 		for _, o := range *list {
 			// Of those who are bound none overlaps another.
 			if overlap(o.ep.Addr(), o.v6only, ep.Addr(), true) {
@@ -408,10 +416,12 @@ func (t *Thread) put(f *flow, p []byte) (heard bool, err error) {
 		return false, err
 	}
 	to.arrived.Add(1) // and the fence between the publication and the look
-	if f.active.Load() == 0 && !f.handOver() {
+	if f.active.Load() == 0 && !f.handOver(t.w.app.hooks.Free) {
 		return false, nil
 	}
-	if to.event.Load() == 0 && to.event.CompareAndSwap(0, 1) {
+	// Where a stopped thread must not keep news from others, who finds the flag
+	// set cannot know that it was told.
+	if t.w.app.hooks.Free || to.event.Load() == 0 && to.event.CompareAndSwap(0, 1) {
 		t.post(Handle(to.target.Load()), EventRx)
 	}
 	return true, nil
@@ -419,7 +429,10 @@ func (t *Thread) put(f *flow, p []byte) (heard bool, err error) {
 
 // handOver gives a flow into which something was put to the receiver, if that
 // has let it go. False: the receiver was closed. Session tx: exclusive.
-func (f *flow) handOver() bool {
+//
+// early counts the flow before it is there: a thread that is stopped in between
+// makes the receiver look in vain, but hides no flow of another's.
+func (f *flow) handOver(early bool) bool {
 	if !f.active.CompareAndSwap(0, 1) {
 		return true // not yet, and it found what was put
 	}
@@ -430,11 +443,22 @@ func (f *flow) handOver() bool {
 		return true
 	}
 	f.refs.Add(1)
+	if early {
+		f.to.flows.Add(1)
+	}
+	if early && sched.Enabled {
+		sched.Point("datagram: a flow counted, before it is there")
+	}
 	if !f.to.push(f) {
 		f.unref()
 		return false
 	}
-	f.to.flows.Add(1)
+	if early {
+		// Who was told too early, and found nothing, is told again.
+		f.to.arrived.Add(1)
+	} else {
+		f.to.flows.Add(1)
+	}
 	return true
 }
 
@@ -465,6 +489,7 @@ func (s *Session) block(f *flow, need int) bool {
 	d.full = f
 	d.blocked.Store(1)
 	s.flags.Or(fFull)
+	s.edge(&s.full, fullShift)
 	f.f.WantNotify(max(need, f.f.Size()/4))
 	hw.HeavyFence()
 	if f.f.MaxEnqueue() < need && !f.gone() {
@@ -478,6 +503,7 @@ func (s *Session) block(f *flow, need int) bool {
 func (t *Thread) unheard(s *Session) {
 	if State(s.state.Load()) == StateReady && s.err.CompareAndSwap(0, uint32(syscall.ECONNREFUSED)) {
 		s.flags.Or(fFailed)
+		s.edge(&s.failed, failedShift)
 		t.post(s.handle, EventReset)
 	}
 }

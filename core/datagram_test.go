@@ -82,7 +82,7 @@ func TestFlowIsKept(t *testing.T) {
 	}
 	receive("three")
 	// The sender may look only when what it sent was read, and the flow let go.
-	if !f.handOver() || y.dg.stack.Load() != nil || f.active.Load() != 0 || y.dg.flows.Load() != 0 {
+	if !f.handOver(false) || y.dg.stack.Load() != nil || f.active.Load() != 0 || y.dg.flows.Load() != 0 {
 		t.Fatal("an empty flow was handed over")
 	}
 	send("four")

@@ -61,6 +61,19 @@
 // they leave without touching it any more. BeginClose marks it and wakes them
 // before that: it is for a strategy that closes what others may be using.
 //
+// # Without exclusion
+//
+// Where an application is made with [Hooks.Free], pool, mq, set and shared need
+// no exclusion, and nobody enters them: the auditor does not ask. Many threads
+// take and give back slots, post and dispatch, read a set and change it at once,
+// and one that is stopped anywhere stops none of the others. What is left of the
+// contract is rx, tx and control of each session: its rx end, its tx end, and
+// both, to be claimed with [Thread.Claim] or entered with [Thread.Enter]. A
+// session is born claimed, closed with [Thread.CloseHandle], and ended by the
+// last who is inside. The set of an EpollWait or EpollCtl is kept by
+// [Worker.Pin]. Those that share a session by fork are claimed together. There
+// are no calls and no hand-over then.
+//
 // # Fork
 //
 // A session that is shared by fork is a session of its own in each worker: at

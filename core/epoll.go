@@ -38,6 +38,8 @@ type epollItem struct {
 type epollSet struct {
 	members list
 	hot     list
+
+	free *ready // in place of these, where there is no exclusion
 }
 
 // list is a doubly linked list through one of an item's pairs of links.
@@ -129,6 +131,15 @@ func (e *epollSet) clear() {
 // EpollCreate makes an epoll set. ENOMEM: the pool is full. Session pool:
 // exclusive.
 func (t *Thread) EpollCreate() (*Session, error) {
+	if t.w.app.hooks.Free {
+		s, err := t.unpublished(TCP, false)
+		if err != nil {
+			return nil, err
+		}
+		s.epoll = newReady(s)
+		t.w.sessions.Publish(uint64(s.handle))
+		return s, nil
+	}
 	s, err := t.alloc(TCP, false)
 	if err != nil {
 		return nil, err
@@ -146,10 +157,14 @@ func (t *Thread) EpollCtl(set *Session, op int, s *Session, ev *EpollEvent) erro
 	if set.epoll == nil || s.epoll != nil || ev == nil && op != EPOLL_CTL_DEL {
 		return syscall.EINVAL
 	}
+	free := t.w.app.hooks.Free
 	s.ctlAudit.Enter("session control", audit.Exclusive)
 	defer s.ctlAudit.Leave(audit.Exclusive)
 	if op != EPOLL_CTL_DEL {
 		t.serve(s)
+	}
+	if free {
+		return t.epollCtlFree(set.epoll.free, op, s, ev)
 	}
 	t.enterMQ()
 	defer t.leaveMQ()
@@ -200,6 +215,9 @@ func (t *Thread) EpollCtl(set *Session, op int, s *Session, ev *EpollEvent) erro
 func (t *Thread) EpollWait(set *Session, evs []EpollEvent, timeout time.Duration) (int, error) {
 	if set.epoll == nil || len(evs) == 0 {
 		return 0, syscall.EINVAL
+	}
+	if t.w.app.hooks.Free {
+		return t.epollWaitFree(set, evs, timeout)
 	}
 	t.enterMQ()
 	n := t.lookAtSet(set, evs, true)
@@ -348,7 +366,7 @@ func (t *Thread) watchFor(w *watch, timeout time.Duration) int {
 	t.enterMQ()
 	t.join(w.set)
 	for _, s := range w.held {
-		s.polls++
+		s.polls.Add(1)
 	}
 	n := 0
 	for {
@@ -367,7 +385,7 @@ func (t *Thread) watchFor(w *watch, timeout time.Duration) int {
 		}
 	}
 	for _, s := range w.held {
-		s.polls--
+		s.polls.Add(-1)
 	}
 	t.part()
 	t.leaveMQ()

@@ -27,6 +27,9 @@ func (t *Thread) Fork(made func(parent, child *Session)) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	if a.hooks.Free {
+		return t.forkFree(child, made)
+	}
 	t.enterMQ()
 	defer t.leaveMQ()
 	// What is known is known to both.
@@ -197,7 +200,11 @@ func (w *Worker) TakeDead() *Worker {
 	if w.dead.Load() == nil {
 		return nil
 	}
-	w.app.mu.Lock()
+	if !w.app.hooks.Free {
+		w.app.mu.Lock()
+	} else if !w.app.mu.TryLock() {
+		return nil // whoever has it may not be running
+	}
 	defer w.app.mu.Unlock()
 	d := w.dead.Load()
 	if d == nil {

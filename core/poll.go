@@ -14,6 +14,9 @@ import (
 // are called without a session.
 func (t *Thread) Poll(fds []PollFD, timeout time.Duration) (int, error) {
 	w := watch{fds: fds, held: t.polled[:0]}
+	if t.w.app.hooks.Free {
+		return t.pollFree(&w, timeout)
+	}
 	t.enterMQ()
 	n := t.look(&w)
 	if n > 0 || timeout == 0 {

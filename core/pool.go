@@ -37,6 +37,11 @@ type Pool[T any] struct {
 	free   uint32 // index+1 of the slot freed last, 0: none
 	used   int
 	limit  int
+
+	// Of Take and Return.
+	top   atomic.Uint64 // swaps<<32 | index+1 of a free slot, 0 in the lower half: none
+	made  atomic.Uint32 // slots that were ever used
+	taken atomic.Int32
 }
 
 // page is the slots that are made at a time.
@@ -47,6 +52,7 @@ type slot[T any] struct {
 	handle atomic.Uint64 // the name; notLive, or 0 if never used: not to be found
 	gen    uint32        // of the use
 	next   uint32        // in the free list, index+1
+	below  atomic.Uint32 // the same, of Return's
 	v      T
 	key    atomic.Uint64 // 0: not to be found
 }
@@ -140,12 +146,12 @@ func (p *Pool[T]) Mirror(of *Pool[T], fill func(key uint64, from, to *T)) {
 	}
 }
 
-// page makes the page of an index. The first one always is there, and its first
+// page makes the page of an index, if nobody else has. The first one always is there, and its first
 // slot never has the handle 0; so 0, which is what absent has, finds nothing.
 func (p *Pool[T]) page(index uint32) {
 	made := new(page[T])
 	made[0].handle.Store(notLive)
-	p.pages[index>>pageBits].Store(made)
+	p.pages[index>>pageBits].CompareAndSwap(nil, made)
 }
 
 // find is the slot with the index of a handle, absent if its page was never
@@ -205,4 +211,4 @@ func (p *Pool[T]) Each(f func(h uint64, v *T)) {
 }
 
 // Used is the number of slots that are allocated and not freed.
-func (p *Pool[T]) Used() int { return p.used }
+func (p *Pool[T]) Used() int { return p.used + int(p.taken.Load()) }

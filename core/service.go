@@ -208,7 +208,9 @@ func (t *Thread) connect(s *Session, ep Endpoint) error {
 		a.layer.service.ask(r)
 		// A session that others share changes for all at once, under their
 		// exclusion, and not when an event comes.
-		if s.flags.Load()&fNonblock != 0 && s.sh == nil {
+		// Where there is no exclusion of the queue either it would change under
+		// those who look at it.
+		if s.flags.Load()&fNonblock != 0 && s.sh == nil && !a.hooks.Free {
 			return syscall.EINPROGRESS
 		}
 		if err := t.awaitAnswer(s, r); err != nil {
@@ -252,6 +254,7 @@ func (t *Thread) connectOver(s *Session, err syscall.Errno) error {
 func (s *Session) fail(err syscall.Errno) {
 	s.err.Store(uint32(err))
 	s.flags.Or(fFailed)
+	s.edge(&s.failed, failedShift)
 }
 
 // answered makes the session what the session layer has made of its connect, if
@@ -315,7 +318,7 @@ func (t *Thread) awaitAnswer(s *Session, r *request) error {
 	a := t.w.app
 	hooks := &a.hooks
 	t.waited = true
-	s.refs.Add(1)
+	t.w.ref(s)
 	t.w.inside.Add(1)
 	s.ctlAudit.Leave(audit.Exclusive)
 	if hooks.Sleep != nil {

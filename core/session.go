@@ -70,6 +70,13 @@ type Session struct {
 	flags  atomic.Uint32
 	rx, tx fifo.Fifo
 
+	place  uint32                 // index+1 of its slot; never changed
+	life   atomic.Uint64          // who has it, where ends are claimed
+	member atomic.Pointer[member] // as a member of a set without exclusion
+	// News for that set which shows in no fifo, counted: a claim was met and has
+	// ended, a write found no room, an error was noted.
+	missed, full, failed atomic.Uint32
+
 	state  atomic.Uint32
 	refs   atomic.Int32 // the handle's, and one for each thread that waits
 	w      *Worker
@@ -87,9 +94,9 @@ type Session struct {
 	remote Endpoint
 	opt    options
 
-	epi   epollItem // as a member of a set
-	epoll *epollSet // as a set
-	polls int       // entries of sleeping Polls; under the queue's exclusion
+	epi   epollItem    // as a member of a set
+	epoll *epollSet    // as a set
+	polls atomic.Int32 // entries of sleeping Polls
 
 	// Owner is the strategy's own session; the strategy sets it while nobody
 	// else can have the session.
@@ -169,8 +176,10 @@ func (s *Session) open() error {
 // alloc makes a session. Session pool: exclusive.
 func (t *Thread) alloc(p Proto, nonblocking bool) (*Session, error) {
 	w := t.w
-	w.poolAudit.Enter("session pool", audit.Exclusive)
-	defer w.poolAudit.Leave(audit.Exclusive)
+	if !w.app.hooks.Free {
+		w.poolAudit.Enter("session pool", audit.Exclusive)
+		defer w.poolAudit.Leave(audit.Exclusive)
+	}
 	s, err := t.unpublished(p, nonblocking)
 	if err == nil {
 		if sched.Enabled {
@@ -184,13 +193,19 @@ func (t *Thread) alloc(p Proto, nonblocking bool) (*Session, error) {
 // unpublished makes a session that nobody finds yet.
 func (t *Thread) unpublished(p Proto, nonblocking bool) (*Session, error) {
 	w := t.w
-	w.reap()
-	h, s := w.sessions.Alloc()
+	var h uint64
+	var s *Session
+	if w.app.hooks.Free {
+		h, s = w.sessions.Take()
+	} else {
+		w.reap()
+		h, s = w.sessions.Alloc()
+	}
 	if s == nil {
 		return nil, syscall.ENOMEM
 	}
 	s.w, s.handle, s.proto = w, Handle(h), p
-	s.refs.Store(1)
+	s.born()
 	s.state.Store(uint32(StateClosed))
 	s.err.Store(0)
 	var flags uint32
@@ -219,6 +234,7 @@ func (s *Session) release() {
 	s.rx, s.tx = fifo.Fifo{}, fifo.Fifo{}
 	s.local, s.remote = Endpoint{}, Endpoint{}
 	s.epi = epollItem{}
+	s.member.Store(nil)
 	s.zombie, s.Owner = nil, nil
 }
 
@@ -391,20 +407,34 @@ func (t *Thread) tryAccept(l *Session, flags int) (*Session, error) {
 	if c == nil {
 		return nil, syscall.EAGAIN
 	}
-	s, err := t.alloc(l.proto, flags&syscall.O_NONBLOCK != 0)
+	s, err := t.accepted(l, c, flags&syscall.O_NONBLOCK != 0)
 	if err != nil {
 		l.lsn.unpop(c)
 		// Who looked meanwhile may have missed it.
 		t.post(l.handle, EventAccepted)
 		return nil, err
 	}
-	s.opt = l.opt
-	s.attach(c, 1)
 	if sched.Enabled {
 		sched.Point("core: accepted, before the other side knows")
 	}
 	c.target[1].Store(uint64(s.handle))
 	return s, nil
+}
+
+// accepted makes the session of a connection that waited at l.
+func (t *Thread) accepted(l *Session, c *conn, nonblocking bool) (*Session, error) {
+	w := t.w
+	if !w.app.hooks.Free {
+		w.poolAudit.Enter("session pool", audit.Exclusive)
+		defer w.poolAudit.Leave(audit.Exclusive)
+	}
+	s, err := t.unpublished(l.proto, nonblocking)
+	if err == nil {
+		s.opt = l.opt
+		s.attach(c, 1)
+		w.sessions.Publish(uint64(s.handle))
+	}
+	return s, err
 }
 
 // Remote and Local are the session's endpoints; the zero Endpoint where there
@@ -479,8 +509,21 @@ func (t *Thread) Close(s *Session) error {
 	t.wake(s)
 	t.leaveMQ()
 
+	t.ended(s)
+	s.rxAudit.Leave(audit.Exclusive)
+	s.txAudit.Leave(audit.Exclusive)
+	s.ctlAudit.Leave(audit.Exclusive)
+	w.unref(s)
+	w.reap()
+	w.poolAudit.Leave(audit.Exclusive)
+	return nil
+}
+
+// ended tells the other side, and those that share the session, of its end. It
+// reports whether nobody shares it any more.
+func (t *Thread) ended(s *Session) (last bool) {
 	t.hangUp(s)
-	last := t.unshare(s)
+	last = t.unshare(s)
 	switch {
 	case s.lsn != nil:
 		t.unlisten(s, last)
@@ -501,13 +544,7 @@ func (t *Thread) Close(s *Session) error {
 	case s.dg != nil && last:
 		t.closeDgram(s.dg)
 	}
-	s.rxAudit.Leave(audit.Exclusive)
-	s.txAudit.Leave(audit.Exclusive)
-	s.ctlAudit.Leave(audit.Exclusive)
-	w.unref(s)
-	w.reap()
-	w.poolAudit.Leave(audit.Exclusive)
-	return nil
+	return last
 }
 
 // BeginClose is for a strategy that closes in two phases: it marks a session as

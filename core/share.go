@@ -25,7 +25,9 @@ type shared struct {
 
 	// handle is what news for any of them is sent to.
 	handle   Handle
+	claim    atomic.Uint64 // as a session's life: who is inside, in whatever process
 	audience atomic.Pointer[audience]
+	leaving  atomic.Pointer[Session] // to end, where others are inside; linked by zombie
 }
 
 // audience are the sessions that share one, in the order in which they came to
@@ -161,11 +163,18 @@ func (s *Session) partOf(sh *shared) {
 // allocShared makes the data of a session that is to be shared; nil: there is
 // no room. Shared data: exclusive.
 func (a *App) allocShared() *shared {
-	h, sh := a.shared.Alloc()
+	var h uint64
+	var sh *shared
+	if a.hooks.Free {
+		h, sh = a.shared.Take()
+	} else {
+		h, sh = a.shared.Alloc()
+	}
 	if sh == nil {
 		return nil
 	}
 	sh.handle = Handle(h)
+	sh.claim.Store(h >> 32 << lifeGen)
 	sh.audience.Store(nil)
 	a.shared.Publish(h)
 	return sh
@@ -173,6 +182,10 @@ func (a *App) allocShared() *shared {
 
 func (a *App) freeShared(sh *shared) {
 	a.shared.Invalidate(uint64(sh.handle))
+	if a.hooks.Free {
+		a.shared.Return(uint64(sh.handle))
+		return
+	}
 	a.shared.Free(uint64(sh.handle))
 }
 
@@ -197,6 +210,9 @@ func (t *Thread) unshare(s *Session) (last bool) {
 
 func (t *Thread) enterShared() {
 	a := t.w.app
+	if a.hooks.Free {
+		return
+	}
 	if f := a.hooks.EnterShared; f != nil {
 		f(t)
 	}
@@ -205,6 +221,9 @@ func (t *Thread) enterShared() {
 
 func (t *Thread) leaveShared() {
 	a := t.w.app
+	if a.hooks.Free {
+		return
+	}
 	a.sharedAudit.Leave(audit.Exclusive)
 	if f := a.hooks.LeaveShared; f != nil {
 		f(t)

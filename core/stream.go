@@ -234,6 +234,7 @@ func (t *Thread) tryWrite(s *Session, p []byte) (int, error) {
 	}
 	if flags := s.flags.Load(); flags&fNonblock != 0 && flags&fEpollOut != 0 {
 		s.flags.Or(fFull)
+		s.edge(&s.full, fullShift)
 		s.tx.WantNotify(s.space(s.tx.Size()))
 		hw.HeavyFence()
 		if s.tx.MaxEnqueue() >= s.space(s.tx.Size()) && s.tx.TakeNotify() {

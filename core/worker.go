@@ -69,7 +69,10 @@ type Worker struct {
 	mq      *fifo.Queue
 	waiters []*Thread // asleep or about to be; under the queue's exclusion
 	drainer *Thread   // of the waiters, the one that sleeps on the queue
-	_       [fifo.Line]byte
+	// asleep are the threads that sleep or are about to, by their numbers, where
+	// there is no exclusion of the queue.
+	asleep [fifo.MaxProducers / 64]atomic.Uint64
+	_      [fifo.Line]byte
 }
 
 // Index is the worker's index in its application.
@@ -141,12 +144,22 @@ type Thread struct {
 	waitsFor *Session
 	word     uint32 // futex: 1 once woken
 
+	// The same where the queue has no exclusion.
+	waitsAt atomic.Pointer[Session]
+	words   []uint64 // memory for the next cooling of a set
+
 	waited bool // the operation under way has
 	lost   bool // a wait, the session control that it had
 
 	later  deferred   // the wait that is left to Later
 	flow   *flow      // what a blocked send waits for room in
 	polled []*Session // memory for the next Poll
+
+	// Apart from what any other thread writes: the mark is stored twice a call.
+	_     [fifo.Line]byte
+	mark  uint32 // index+1 of the session that it is inside of by its bias; see setMark
+	whose uint64 // of a session's life that is biased to it
+	_     [fifo.Line]byte
 }
 
 // NewThread makes a calling context of the worker. ENOMEM: there are 256 in the
@@ -160,12 +173,14 @@ func (w *Worker) NewThread(owner any) (*Thread, error) {
 // which saves the data path a load.
 func (w *Worker) InitThread(t *Thread, owner any) error {
 	a := w.app
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for i, taken := range a.producers {
-		if taken == nil {
-			*t = Thread{w: w, producer: i, Owner: owner}
-			a.producers[i] = t
+	*t = Thread{w: w, Owner: owner}
+	for i := range a.producers {
+		if a.producers[i].Load() != nil {
+			continue
+		}
+		t.producer = i
+		t.whose = lifeBiased | uint64(i)<<lifeThread
+		if a.producers[i].CompareAndSwap(nil, t) {
 			return nil
 		}
 	}
@@ -177,13 +192,8 @@ func (t *Thread) Worker() *Worker { return t.w }
 
 // Exit ends the context. The thread is in no call.
 func (t *Thread) Exit() {
-	a := t.w.app
-	a.mu.Lock()
 	// That of a process that died may be another's by now.
-	if a.producers[t.producer] == t {
-		a.producers[t.producer] = nil
-	}
-	a.mu.Unlock()
+	t.w.app.producers[t.producer].CompareAndSwap(t, nil)
 }
 
 // Close closes all sessions of the worker and gives its index back: at once, or
@@ -191,6 +201,11 @@ func (t *Thread) Exit() {
 // last has left. Calls to it are refused from then on. No other thread begins
 // anything there. Everything of it: exclusive.
 func (w *Worker) Close(t *Thread) {
+	if w.app.hooks.Free {
+		w.sessions.Each(func(h uint64, _ *Session) { t.CloseHandle(Handle(h)) })
+		t.retire(w)
+		return
+	}
 	w.Each(func(s *Session) { t.Close(s) })
 	w.poolAudit.Enter("session pool", audit.Exclusive)
 	w.reap() // what was closed earlier, and left later
@@ -205,6 +220,9 @@ func (w *Worker) Each(f func(s *Session)) {
 }
 
 func (t *Thread) enterMQ() {
+	if t.w.app.hooks.Free {
+		return
+	}
 	if f := t.w.app.hooks.EnterMQ; f != nil {
 		f(t)
 	}
@@ -220,6 +238,9 @@ func (t *Thread) tryMQ() bool {
 }
 
 func (t *Thread) leaveMQ() {
+	if t.w.app.hooks.Free {
+		return
+	}
 	t.w.mqAudit.Leave(audit.Exclusive)
 	if f := t.w.app.hooks.LeaveMQ; f != nil {
 		f(t)
@@ -272,7 +293,7 @@ func (t *Thread) wake(s *Session) {
 	for _, o := range t.w.waiters {
 		// Who waits for none in particular is in a Poll, of s among others if s
 		// is in any.
-		if o != t && (o.waitsFor == s || o.waitsFor == nil && s.polls > 0) {
+		if o != t && (o.waitsFor == s || o.waitsFor == nil && s.polls.Load() > 0) {
 			o.rouse()
 		}
 	}
@@ -346,7 +367,7 @@ func (t *Thread) wait(s *Session, k waitKind, want int) error {
 			hw.Pause()
 		}
 	}
-	s.refs.Add(1)
+	t.w.ref(s)
 	t.w.inside.Add(1)
 	if t.Defers {
 		t.later = deferred{s, k, want}
@@ -443,6 +464,10 @@ func (t *Thread) await(s *Session, k waitKind, want int) {
 // sleep waits on the worker's queue, or, where another thread does already, to
 // be told by it.
 func (t *Thread) sleep(s *Session, k waitKind, want int) {
+	if t.w.app.hooks.Free {
+		t.sleepFree(s, k, want)
+		return
+	}
 	if !t.w.app.hooks.TryFirst {
 		t.enterMQ()
 	} else if !t.enterUnless(s, k, want) {
@@ -454,16 +479,7 @@ func (t *Thread) sleep(s *Session, k waitKind, want int) {
 		if t.ready(s, k, want) {
 			break
 		}
-		switch k {
-		case waitRead:
-			s.rx.UnsetEvent()
-		case waitWrite:
-			s.tx.WantNotify(want)
-		case waitRecv:
-			s.dg.event.Store(0)
-		case waitSend:
-			t.flow.f.WantNotify(want)
-		}
+		t.arm(s, k, want)
 		if t.doze(-1, func() bool { return t.ready(s, k, want) }) {
 			break
 		}
@@ -472,6 +488,20 @@ func (t *Thread) sleep(s *Session, k waitKind, want int) {
 	// it. At worst it costs one event that finds nothing new.
 	t.part()
 	t.leaveMQ()
+}
+
+// arm makes the other side tell when what is waited for comes about.
+func (t *Thread) arm(s *Session, k waitKind, want int) {
+	switch k {
+	case waitRead:
+		s.rx.UnsetEvent()
+	case waitWrite:
+		s.tx.WantNotify(want)
+	case waitRecv:
+		s.dg.event.Store(0)
+	case waitSend:
+		t.flow.f.WantNotify(want)
+	}
 }
 
 // nobody is a futex that no one wakes.
@@ -563,9 +593,22 @@ func (t *Thread) doze(timeout time.Duration, over func() bool) bool {
 	return false
 }
 
+// ref begins a use of a session by a thread that has it.
+func (w *Worker) ref(s *Session) {
+	if w.app.hooks.Free {
+		s.life.Add(lifePin)
+		return
+	}
+	s.refs.Add(1)
+}
+
 // unref ends a use of a session by a waiting thread or by its handle. The last
 // one leaves it to whoever holds the pool next.
 func (w *Worker) unref(s *Session) {
+	if w.app.hooks.Free {
+		w.Unpin(s)
+		return
+	}
 	if s.refs.Add(-1) != 0 {
 		return
 	}

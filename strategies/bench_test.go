@@ -158,7 +158,7 @@ func (r *inTurn) ask(name string) {
 // rounds, against null and in uncontended CAS of the same round. Medians of the
 // rounds; ns/op is the pair itself.
 func BenchmarkOneThread(b *testing.B) {
-	names := []string{"null", "perworker", "perworker-orig", "spoolrw", "spoolrw-orig", "shared", "shared-orig", "migrate", "migrate-orig", "delegate", "global"}
+	names := []string{"null", "perworker", "perworker-orig", "spoolrw", "spoolrw-orig", "shared", "shared-orig", "migrate", "migrate-orig", "delegate", "lockfree", "global"}
 	var pairs, over map[string][]float64
 	var cas []float64
 	rounds := inTurn{measure: func() {
@@ -319,7 +319,7 @@ func BenchmarkTwoThreads(b *testing.B) {
 		b.Skip("one processor: two threads do not run at once")
 	}
 	defer harness.Quiet(2)()
-	names := []string{"delegate", "migrate", "perworker", "spoolrw", "shared", "global"}
+	names := []string{"delegate", "lockfree", "migrate", "perworker", "spoolrw", "shared", "global"}
 	var nanos, ratio map[string][]float64
 	rounds := inTurn{measure: func() {
 		nanos, ratio = map[string][]float64{}, map[string][]float64{}

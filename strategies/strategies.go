@@ -7,6 +7,7 @@ import (
 	_ "vlsbench/strategies/global"
 	_ "vlsbench/strategies/kernel"
 	_ "vlsbench/strategies/locked"
+	_ "vlsbench/strategies/lockfree"
 	_ "vlsbench/strategies/migrate"
 	_ "vlsbench/strategies/null"
 	_ "vlsbench/strategies/original"

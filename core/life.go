@@ -1,0 +1,667 @@
+package core
+
+import (
+	"runtime"
+	"sync/atomic"
+	"syscall"
+
+	"vlsbench/fifo"
+	"vlsbench/hw"
+	"vlsbench/sched"
+)
+
+// Ends are ends of a session that an operation claims, where that is how they
+// are excluded: the rx end stands for session rx, the tx end for session tx, and
+// both for session control.
+type Ends uint64
+
+// The ends of a session.
+const (
+	RxEnd Ends = 1 << iota
+	TxEnd
+	BothEnds = RxEnd | TxEnd
+)
+
+// A session's life, beside the claims: of each end whether somebody met its
+// claim and is to be told when it ends, whether the session is closing, its
+// bias, the number of pins, and the generation of the use. A slot that nobody
+// has is closing, too.
+//
+// A session that is biased has no claims: one thread, whose number stands in its
+// life, is inside while its mark says so, with both ends. Who else wants an end
+// asks for the bias to be given up, and has it ended unless that thread is
+// inside; it ends it as it leaves. A session whose bias was given up has none any
+// more.
+const (
+	lifeMet     = uint64(BothEnds) << 2
+	lifeClosing = 1 << 4
+	lifeEnded   = 1 << 5 // torn down
+	lifeBiased  = 1 << 6
+	lifeRevoked = 1 << 7 // to be given up, or without lifeBiased, it was
+	lifePin     = 1 << 8
+	lifePins    = 1<<24 - lifePin
+	lifeThread  = 24 // shift: number of the thread that it is biased to
+	lifeGen     = 32 // shift
+
+	// lifeWhose is what a thread compares to see whether a session is its own.
+	lifeWhose = 0xff<<lifeThread | lifeClosing | lifeBiased | lifeRevoked
+)
+
+const (
+	// mostPins is how many pins a session may have before it is not to be found
+	// any more: entries of sleeping Polls can be so many. Each thread has room for
+	// one beyond.
+	mostPins = lifePins - 1024*lifePin
+	// claimSpins is how often who meets a claim looks again before it sleeps or
+	// gives up.
+	claimSpins = 64
+	// closeLooks is how often a close looks whether who is inside has left, and
+	// ended the session, before it leaves that to them.
+	closeLooks = 256
+)
+
+// born begins the use of a slot: claimed, with the handle's pin.
+func (s *Session) born() {
+	if !s.w.app.hooks.Free {
+		s.refs.Store(1)
+		return
+	}
+	if s.place == 0 {
+		s.place = s.handle.Index() + 1
+	}
+	s.missed.Store(0)
+	s.full.Store(0)
+	s.failed.Store(0)
+	s.life.Store(uint64(s.handle)>>32<<lifeGen | lifePin | uint64(BothEnds))
+}
+
+// Claim looks a session up and claims ends of it, all that the caller is to
+// have: nobody claims twice. Where an end is claimed it waits for the end of that
+// claim, unless told not to and the session is non-blocking. EBADFD: there is no
+// such session. EWOULDBLOCK: an end is claimed. When that claim ends the session
+// is news for its set, and for who waits.
+func (t *Thread) Claim(h Handle, e Ends, wait bool) (*Session, error) {
+	sl := t.w.sessions.find(uint64(h))
+	s := &sl.v
+	if t.mark != 0 {
+		t.Leave(s) // whatever came of Enter
+	}
+	if s.life.Load()&lifeWhose == t.whose && sl.handle.Load() == uint64(h) && t.Enter(s, h) {
+		return s, nil
+	}
+	if t.mark != 0 {
+		t.Leave(s)
+	}
+	return t.claim(sl, h, e, wait)
+}
+
+// Enter enters a session that was just found by its handle if it is biased to the
+// thread, as one is after the first read or write that claimed an end. It is then
+// as if both ends were claimed, until Leave; or until a wait, after which they
+// are. Claim after an Enter that was false takes that back.
+func (t *Thread) Enter(s *Session, h Handle) bool {
+	setMark(&t.mark, uint32(h)&indexMask+1)
+	if sched.Enabled {
+		sched.Point("bias: between mark and life")
+	}
+	// Either this sees that the bias is to be given up, or whoever wants that sees
+	// the mark: it fences in between. That it is another use of the slot by now
+	// cannot be: it would have to be this thread's own doing.
+	return s.life.Load()&lifeWhose == t.whose
+}
+
+// Entered reports whether the thread is inside a session by Enter.
+func (t *Thread) Entered() bool { return t.mark != 0 }
+
+// Leave ends Enter.
+func (t *Thread) Leave(s *Session) {
+	setMark(&t.mark, 0)
+	if sched.Enabled {
+		sched.Point("bias: between the mark that goes and life")
+	}
+	if s.life.Load()&lifeRevoked != 0 {
+		t.giveUp(s)
+	}
+}
+
+func (t *Thread) claim(sl *slot[Session], h Handle, e Ends, wait bool) (*Session, error) {
+	s := &sl.v
+	l := s.life.Load()
+	if sched.Enabled {
+		sched.Point("claim: between life and handle")
+	}
+	// In this order: the generation says that the handle was right until the swap.
+	if sl.handle.Load() != uint64(h) {
+		return nil, syscall.EBADFD
+	}
+	if l&(uint64(e)|lifeClosing|lifeBiased) != 0 || !s.life.CompareAndSwap(l, l|uint64(e)) {
+		if err := t.claimSlow(s, l>>lifeGen, e, wait); err != nil {
+			return nil, err
+		}
+	}
+	if sched.Enabled {
+		sched.Point("claim: claimed")
+	}
+	if s.sh != nil {
+		if err := t.claimShared(s, e, wait); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// giveUp ends the bias of a session to the thread, which is not inside, if it is
+// to be given up; and the session, if it is closing.
+func (t *Thread) giveUp(s *Session) {
+	for {
+		l := s.life.Load()
+		if l&(lifeWhose&^lifeClosing) != t.whose|lifeRevoked {
+			return
+		}
+		if l&lifeClosing != 0 {
+			if t.unbias(s, l, uint64(BothEnds)) {
+				t.end(s)
+				return
+			}
+		} else if t.unbias(s, l, 0) {
+			return
+		}
+	}
+}
+
+// unbias ends the bias of a session and gives the caller ends of it, in one swap
+// from l. Who met the bias as a claim is told.
+func (t *Thread) unbias(s *Session, l, get uint64) bool {
+	if sched.Enabled {
+		sched.Point("bias: before its end")
+	}
+	met := l & lifeMet
+	n := l&^(lifeBiased|0xff<<lifeThread|lifeMet) | get
+	if met != 0 {
+		n += lifePin
+	}
+	if !s.life.CompareAndSwap(l, n) {
+		return false
+	}
+	if met != 0 {
+		if l&lifeClosing == 0 {
+			s.unclaimed()
+		}
+		t.w.Unpin(s)
+	}
+	return true
+}
+
+// isInside reports whether the thread that a session is biased to is inside it.
+// That it is to be given up was stored before.
+func (t *Thread) isInside(s *Session, l uint64) bool {
+	hw.HeavyFence()
+	if sched.Enabled {
+		sched.Point("bias: before the look at the mark")
+	}
+	o := t.w.app.producers[uint8(l>>lifeThread)].Load()
+	return o != nil && o.w == t.w && atomic.LoadUint32(&o.mark) == s.place
+}
+
+// Reclaim claims ends of a session that the thread has a pin on. False: it was
+// closed.
+func (t *Thread) Reclaim(s *Session, e Ends) bool {
+	_, err := t.claimKey(s, e)
+	return err == nil
+}
+
+func (t *Thread) claimKey(s *Session, e Ends) (*Session, error) {
+	if err := t.claimSlow(s, s.life.Load()>>lifeGen, e, true); err != nil {
+		return nil, err
+	}
+	if s.sh != nil {
+		if err := t.claimShared(s, e, true); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// claimSlow claims ends of a session of a generation, or none.
+func (t *Thread) claimSlow(s *Session, gen uint64, e Ends, wait bool) error {
+	have, err := t.take(s, &s.life, gen, e, wait)
+	if err != nil && have != 0 {
+		t.drop(s, have)
+	}
+	return err
+}
+
+// claimShared claims ends of what a session shares by fork, of which it has its
+// own; or gives its own back.
+func (t *Thread) claimShared(s *Session, e Ends, wait bool) error {
+	have, err := t.take(s, &s.sh.claim, s.life.Load()>>lifeGen, e, wait)
+	if err == nil {
+		if sched.Enabled {
+			sched.Point("claim: shared, claimed")
+		}
+		return nil
+	}
+	if have != 0 {
+		t.dropShared(s.sh, have)
+	}
+	t.drop(s, e)
+	return err
+}
+
+// take claims ends in a word, that of a session or of what it shares. Of both
+// ends rx is claimed first, so that two who want both do not wait for each
+// other. What it has claimed when it fails is the caller's to give back.
+func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait bool) (have Ends, err error) {
+	asked := false // whether the one it is biased to is inside
+	for i := 0; ; i++ {
+		l := s.life.Load()
+		if l>>lifeGen != gen || l&lifeClosing != 0 {
+			return have, syscall.EBADFD
+		}
+		if word != &s.life {
+			l = word.Load()
+		}
+		if sched.Enabled {
+			sched.Point("claim: between the look at a claim and the swap")
+		}
+		if l&lifeBiased != 0 {
+			switch {
+			case l&(lifeWhose&^lifeRevoked) == t.whose:
+				// It is this thread's own, which is not inside.
+				if t.unbias(s, l, uint64(e)) {
+					return e, nil
+				}
+				continue
+			case l&lifeRevoked == 0:
+				s.life.CompareAndSwap(l, l|lifeRevoked)
+				asked = false
+				continue
+			case !asked:
+				if asked = t.isInside(s, l); !asked {
+					t.unbias(s, l, 0)
+				}
+				continue
+			}
+		}
+		seen := l
+		if l&(lifeBiased|lifeClosing) != 0 {
+			l |= uint64(BothEnds) // as if: nobody gets an end any more
+		}
+		get := e &^ have
+		free := get &^ Ends(l)
+		if get&RxEnd != 0 && free&RxEnd == 0 {
+			free = 0
+		}
+		if free != 0 {
+			if word.CompareAndSwap(l, l|uint64(free)) {
+				if have |= free; have == e {
+					return have, nil
+				}
+			}
+			continue
+		}
+		in := Ends(l) & get // whose claim it is that stands in the way
+		if in&RxEnd != 0 {
+			in = RxEnd
+		}
+		if i < claimSpins {
+			if !sched.Spin("claim: met") {
+				hw.Pause()
+			} else if i > 1 {
+				i = claimSpins
+			}
+			continue
+		}
+		if !wait && s.flags.Load()&fNonblock != 0 {
+			if word.CompareAndSwap(seen, seen|uint64(in)<<2) {
+				return have, syscall.EWOULDBLOCK
+			}
+			continue
+		}
+		t.awaitClaim(s, word, gen, in)
+	}
+}
+
+// awaitClaim waits until an end is not claimed, or the session of that
+// generation is closing.
+func (t *Thread) awaitClaim(s *Session, word *atomic.Uint64, gen uint64, e Ends) {
+	t.w.inside.Add(1)
+	t.lieDown(s)
+	for {
+		atomic.StoreUint32(&t.word, 0)
+		if l := s.life.Load(); l>>lifeGen != gen || l&lifeClosing != 0 {
+			break
+		}
+		l := word.Load()
+		if sched.Enabled {
+			sched.Point("claim: between the look at a claim and the word that it was met")
+		}
+		if l&(uint64(e)|lifeClosing) == 0 && l&(lifeBiased|lifeRevoked) != lifeBiased|lifeRevoked {
+			break
+		}
+		if met := l | uint64(e)<<2; met == l || word.CompareAndSwap(l, met) {
+			t.nap(-1)
+		}
+	}
+	t.getUp()
+	t.w.inside.Add(-1)
+}
+
+// Release ends claims. If the session was closed meanwhile, and nobody else is
+// inside, the session ends here.
+func (t *Thread) Release(s *Session, e Ends) {
+	if sched.Enabled {
+		sched.Point("claim: before its end")
+	}
+	if t.mark != 0 {
+		t.Leave(s)
+		return
+	}
+	t.release(s, e)
+}
+
+func (t *Thread) release(s *Session, e Ends) {
+	shared := s.sh != nil
+	if shared {
+		t.dropShared(s.sh, e)
+	}
+	l := s.life.Load()
+	if sched.Enabled {
+		sched.Point("claim: between life and its end")
+	}
+	n := l &^ uint64(e)
+	// Who has read or written will do so again; that it made the session says
+	// little.
+	if e != BothEnds && n&(uint64(BothEnds)|lifeRevoked) == 0 && !shared && t.w.app.order == fifo.Release {
+		n |= t.whose
+	}
+	if l&(lifeMet|lifeClosing) != 0 || !s.life.CompareAndSwap(l, n) {
+		t.drop(s, e)
+	}
+}
+
+// drop ends claims in a session's own word.
+func (t *Thread) drop(s *Session, e Ends) {
+	for {
+		l := s.life.Load()
+		if sched.Enabled {
+			sched.Point("claim: between life and its end")
+		}
+		n := l &^ uint64(e)
+		switch {
+		case l&lifeClosing == 0:
+			met := l & (uint64(e) << 2)
+			if n &^= met; met != 0 {
+				n += lifePin // until all are told
+			}
+			if !s.life.CompareAndSwap(l, n) {
+				continue
+			}
+			if met != 0 {
+				sched.Point("claim: ended, before that is told")
+				s.unclaimed()
+				t.w.Unpin(s)
+			}
+		case n&uint64(BothEnds) != 0:
+			if !s.life.CompareAndSwap(l, n) {
+				continue
+			}
+		default:
+			// The last one out.
+			if !s.life.CompareAndSwap(l, l|uint64(BothEnds)) {
+				continue
+			}
+			t.end(s)
+		}
+		return
+	}
+}
+
+// dropShared ends claims in the word of what sessions share. If some of them are
+// to end, and nobody else is inside, they end here.
+func (t *Thread) dropShared(sh *shared, e Ends) {
+	for {
+		a := sh.audience.Load() // before another can have it
+		l := sh.claim.Load()
+		if sched.Enabled {
+			sched.Point("claim: between the shared word and its end")
+		}
+		met := l & (uint64(e) << 2)
+		n := l &^ (uint64(e) | met)
+		ends := l&lifeClosing != 0 && n&uint64(BothEnds) == 0
+		if ends {
+			n = l &^ lifeClosing
+			if n |= uint64(BothEnds); !sh.claim.CompareAndSwap(l, n) {
+				continue
+			}
+			if t.endLeaving(sh) {
+				return
+			}
+			e = BothEnds
+			continue
+		}
+		if !sh.claim.CompareAndSwap(l, n) {
+			continue
+		}
+		if met == 0 {
+			return
+		}
+		sched.Point("claim: shared, ended, before that is told")
+		for _, h := range a.who {
+			w := t.w.app.workers[h.Worker()].Load()
+			if s := w.pinKey(h); s != nil {
+				s.unclaimed()
+				w.Unpin(s)
+			}
+		}
+		return
+	}
+}
+
+// endShared ends a session that is shared by fork, of which the caller has its
+// own ends: now, or when the last has left what it shares.
+func (t *Thread) endShared(s *Session, sh *shared) {
+	gen := sh.claim.Load() >> lifeGen
+	for {
+		old := sh.leaving.Load()
+		s.zombie = old
+		if sched.Enabled {
+			sched.Point("close: before it is among those that are to end")
+		}
+		if sh.leaving.CompareAndSwap(old, s) {
+			break
+		}
+	}
+	for {
+		l := sh.claim.Load()
+		if sched.Enabled {
+			sched.Point("close: between the shared word and the word that some are to end")
+		}
+		if l>>lifeGen != gen {
+			return // somebody has ended it, as the last one
+		}
+		if l&uint64(BothEnds) != 0 {
+			if sh.claim.CompareAndSwap(l, l|lifeClosing) {
+				return
+			}
+		} else if sh.claim.CompareAndSwap(l, l|uint64(BothEnds)) {
+			if !t.endLeaving(sh) {
+				t.dropShared(sh, BothEnds)
+			}
+			return
+		}
+	}
+}
+
+// endLeaving ends the sessions that wait for it, of what they share, all of which
+// the caller has claimed. True: nobody shares it any more.
+func (t *Thread) endLeaving(sh *shared) (last bool) {
+	sched.Point("close: all that is shared is claimed, before the end")
+	for s := sh.leaving.Swap(nil); s != nil; {
+		next := s.zombie
+		s.zombie = nil
+		last = t.endNow(s)
+		s = next
+	}
+	return last
+}
+
+// unclaimed tells those who met a claim that it has ended.
+func (s *Session) unclaimed() {
+	s.missed.Add(1)
+	s.w.newsOf(s)
+}
+
+// Pin looks a session up and keeps its slot what it is until Unpin. EBADFD:
+// nil.
+func (w *Worker) Pin(h Handle) *Session {
+	sl := w.sessions.find(uint64(h))
+	return w.pin(&sl.v, &sl.handle, h)
+}
+
+// pinKey is Pin by the key.
+func (w *Worker) pinKey(h Handle) *Session {
+	sl := w.sessions.find(uint64(h))
+	return w.pin(&sl.v, &sl.key, h)
+}
+
+func (w *Worker) pin(s *Session, name *atomic.Uint64, h Handle) *Session {
+	for {
+		l := s.life.Load()
+		if sched.Enabled {
+			sched.Point("pin: between life and handle")
+		}
+		if name.Load() != uint64(h) || l&lifeClosing != 0 || l&lifePins > mostPins {
+			return nil
+		}
+		if s.life.CompareAndSwap(l, l+lifePin) {
+			return s
+		}
+	}
+}
+
+// pinUse is Pin of a use that was seen before, by its generation.
+func (s *Session) pinUse(gen uint64) bool {
+	for {
+		l := s.life.Load()
+		if sched.Enabled {
+			sched.Point("pin: between life and the swap")
+		}
+		if l>>lifeGen != gen || l&lifeClosing != 0 || l&lifePins > mostPins {
+			return false
+		}
+		if s.life.CompareAndSwap(l, l+lifePin) {
+			return true
+		}
+	}
+}
+
+// Unpin ends Pin. The last pin of a session that has ended gives its slot back.
+func (w *Worker) Unpin(s *Session) {
+	if sched.Enabled {
+		sched.Point("pin: before its end")
+	}
+	if s.life.Add(^uint64(lifePin-1))&lifePins != 0 {
+		return
+	}
+	sched.Point("pin: the last one, before the slot is given back")
+	h := s.handle
+	s.release()
+	w.sessions.Return(uint64(h))
+}
+
+// CloseHandle is [Thread.Close] of a session that others may be inside of:
+// whoever is the last of them, or nobody is, and then the caller, ends it.
+// EBADFD: there is no such session, or another was quicker.
+func (t *Thread) CloseHandle(h Handle) error {
+	w := t.w
+	sl := w.sessions.find(uint64(h))
+	s := &sl.v
+	mine := false
+	var l uint64
+	for {
+		l = s.life.Load()
+		if sched.Enabled {
+			sched.Point("close: between life and handle")
+		}
+		if sl.handle.Load() != uint64(h) || l&lifeClosing != 0 {
+			return syscall.EBADFD
+		}
+		n := l | lifeClosing
+		mine = l&uint64(BothEnds) == 0
+		switch {
+		case l&lifeBiased == 0:
+		case l&(lifeWhose&^lifeRevoked) == t.whose:
+			n &^= lifeBiased
+		default:
+			mine = false
+			n |= lifeRevoked
+		}
+		if mine {
+			n |= uint64(BothEnds)
+		}
+		if s.life.CompareAndSwap(l, n+lifePin) {
+			break
+		}
+	}
+	if sched.Enabled {
+		sched.Point("close: closing, before the handle is stale")
+	}
+	sl.handle.Store(notLive)
+	s.flags.Or(fClosing)
+	if sched.Enabled {
+		sched.Point("close: closing, before who waits is woken")
+	}
+	w.wakeFree(s, nil)
+	if l&lifeBiased != 0 && !mine && !t.isInside(s, l) {
+		for l = s.life.Load(); !mine && l&lifeBiased != 0; l = s.life.Load() {
+			mine = t.unbias(s, l, uint64(BothEnds))
+		}
+	}
+	if mine {
+		t.end(s)
+	}
+	for i := 0; i < closeLooks && s.life.Load()&lifeEnded == 0; i++ {
+		if sched.Spin("close: others are inside") {
+			break
+		}
+		hw.Pause()
+		if i%16 == 15 {
+			runtime.Gosched()
+		}
+	}
+	w.Unpin(s)
+	return nil
+}
+
+// end ends a session that is closing, of which the caller has both ends and
+// nobody gets one any more.
+func (t *Thread) end(s *Session) {
+	if s.sh != nil {
+		t.endShared(s, s.sh)
+		return
+	}
+	t.endNow(s)
+}
+
+// endNow is end by who has all that the session shares, too. It reports whether
+// nobody shares it any more.
+func (t *Thread) endNow(s *Session) (last bool) {
+	sched.Point("close: all is claimed, before the end")
+	s.enterAll()
+	s.flags.Or(fClosing)
+	s.flags.And(^uint32(fRead | fWrite))
+	if m := s.member.Load(); m != nil {
+		m.leave()
+	}
+	if s.epoll != nil {
+		s.epoll.free.close()
+	}
+	last = t.ended(s)
+	s.w.sessions.Invalidate(uint64(s.handle))
+	s.leaveAll()
+	sched.Point("close: ended, before that is known")
+	s.life.Or(lifeEnded)
+	s.w.Unpin(s)
+	return last
+}

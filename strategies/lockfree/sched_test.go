@@ -1,0 +1,418 @@
+//go:build sched
+
+package lockfree_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"vlsbench/core"
+	"vlsbench/sched"
+	"vlsbench/strategies/lockfree"
+	"vlsbench/vls"
+)
+
+// The tests here run threads through the points of core and fifo, one at a time,
+// in schedules of the scheduler's choice: a thread that sleeps though there is
+// what it waits for shows as a deadlock.
+
+// lab is an application for one schedule.
+type lab struct {
+	t    *testing.T
+	app  vls.App
+	proc vls.Process
+}
+
+func newLab(t *testing.T) *lab {
+	app, err := lockfree.New(vls.Options{Config: core.Config{Wait: core.Park, SegmentSize: 1 << 20, RxFifoSize: 4096, TxFifoSize: 4096}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := app.NewProcess()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &lab{t, app, p}
+}
+
+func (l *lab) thread() vls.Thread {
+	th := l.proc.NewThread()
+	must(l.t, th.Register())
+	return th
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func endpoint(port int) vls.Endpoint {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))
+}
+
+// pair is a connection from x to y, which does not block.
+func (l *lab) pair(th vls.Thread, port int) (x, y vls.Handle) {
+	lsn, err := th.Create(vls.TCP, false)
+	must(l.t, err)
+	must(l.t, th.Bind(lsn, endpoint(port)))
+	must(l.t, th.Listen(lsn, 4))
+	x, err = th.Create(vls.TCP, false)
+	must(l.t, err)
+	must(l.t, th.Connect(x, endpoint(port)))
+	y, _, err = th.Accept(lsn, syscall.O_NONBLOCK)
+	must(l.t, err)
+	must(l.t, th.Close(lsn))
+	return x, y
+}
+
+func (l *lab) end() { l.app.Close() }
+
+// TestSchedulesEdge has edge-triggered readers of a session, who meet the claims
+// of each other and of a thread that asks what there is to read, and a writer:
+// none sleeps on data that is there.
+func TestSchedulesEdge(t *testing.T) {
+	schedules := 750
+	if *soak {
+		schedules = 50_000
+	}
+	for readers := 1; readers <= 2; readers++ {
+		vain := 0
+		rep := sched.Explore(t, sched.Options{Schedules: schedules, Steps: 60000}, edgeBody(t, readers, &vain))
+		t.Logf("%d readers: %d schedules, the longest of %d steps, %d reads in vain", readers, rep.Schedules, rep.Longest, vain)
+	}
+}
+
+func edgeBody(t *testing.T, readers int, vain *int) func(*sched.Run) {
+	return func(r *sched.Run) {
+		l := newLab(t)
+		main := l.thread()
+		x, y := l.pair(main, 80)
+		set, err := main.EpollCreate()
+		must(t, err)
+		must(t, main.EpollCtl(set, core.EPOLL_CTL_ADD, y, &vls.EpollEvent{Events: core.EPOLLIN | core.EPOLLET, Data: 1}))
+		const total = 4
+		var got atomic.Int32
+		writer, asker := l.thread(), l.thread()
+		r.Go("writer", func() {
+			for range total {
+				if _, err := writer.Write(x, []byte("x")); err != nil {
+					r.Fatalf("write: %v", err)
+				}
+			}
+		})
+		r.Go("asker", func() {
+			var buf [4]byte
+			for range 3 {
+				if _, err := asker.Attr(y, core.GetNread, buf[:]); err != nil {
+					r.Fatalf("attr: %v", err)
+				}
+			}
+		})
+		for i := range readers {
+			th := l.thread()
+			r.Go(fmt.Sprint("reader", i), func() {
+				var buf [1]byte
+				evs := make([]vls.EpollEvent, 4)
+				for {
+					switch n, err := th.Read(y, buf[:]); {
+					case err == nil && n == 1:
+						if got.Add(1) == total {
+							th.Close(set)
+						}
+						continue
+					case err != syscall.EWOULDBLOCK:
+						r.Fatalf("read: %d, %v", n, err)
+					}
+					*vain++
+					if _, err := th.EpollWait(set, evs, -1); err == syscall.EBADFD {
+						return
+					} else if err != nil {
+						r.Fatalf("wait: %v", err)
+					}
+				}
+			})
+		}
+		r.Check(func() {
+			if got.Load() != total {
+				r.Errorf("%d of %d were read", got.Load(), total)
+			}
+			l.end()
+		})
+	}
+}
+
+// TestSchedulesBlocking has threads that read, write, ask and close one
+// blocking session: each claim's end wakes who waits for it, whoever closes.
+func TestSchedulesBlocking(t *testing.T) {
+	rep := sched.Explore(t, sched.Options{Schedules: 1500, Steps: 60000}, func(r *sched.Run) {
+		l := newLab(t)
+		main := l.thread()
+		y, x := l.pair(main, 80)
+		peer, closer, asker, other := l.thread(), l.thread(), l.thread(), l.thread()
+		r.Go("peer", func() {
+			buf := make([]byte, 4)
+			for range 2 {
+				peer.Write(x, []byte("data"))
+				peer.Read(x, buf)
+			}
+		})
+		for i, th := range []vls.Thread{asker, other} {
+			r.Go(fmt.Sprint("user", i), func() {
+				buf := make([]byte, 4)
+				for range 2 {
+					if _, err := th.Read(y, buf[:2]); err != nil && err != syscall.EBADFD && err != syscall.ENOTCONN {
+						r.Fatalf("read: %v", err)
+					}
+					if _, err := th.Attr(y, core.GetNread, buf); err != nil && err != syscall.EBADFD {
+						r.Fatalf("attr: %v", err)
+					}
+					if _, err := th.Write(y, buf[:1]); err != nil && err != syscall.EBADFD {
+						r.Fatalf("write: %v", err)
+					}
+				}
+			})
+		}
+		var first error
+		r.Go("closer", func() {
+			fds := []vls.PollFD{{Handle: y, Events: core.EPOLLIN}}
+			closer.Poll(fds, 0)
+			first = closer.Close(y)
+		})
+		r.Check(func() {
+			if first != nil {
+				r.Errorf("close: %v", first)
+			}
+			if _, err := main.SessionHandle(y); err != syscall.EBADFD {
+				r.Errorf("the closed session is found: %v", err)
+			}
+			main.Close(x)
+			if n := l.app.(interface{ Usage() core.Usage }).Usage().Sessions; n != 0 {
+				r.Errorf("%d slots are not free", n)
+			}
+			l.end()
+		})
+	})
+	t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
+}
+
+// round is every operation once, on sessions of the thread's own. It returns
+// what went wrong.
+func round(th vls.Thread, port int) (err error) {
+	try := func(what string, e error) {
+		if e != nil && err == nil {
+			err = fmt.Errorf("%s: %w", what, e)
+		}
+	}
+	lsn, e := th.Create(vls.TCP, false)
+	try("create", e)
+	try("bind", th.Bind(lsn, endpoint(port)))
+	try("listen", th.Listen(lsn, 4))
+	x, e := th.Create(vls.TCP, false)
+	try("create", e)
+	try("connect", th.Connect(x, endpoint(port)))
+	y, _, e := th.Accept(lsn, syscall.O_NONBLOCK)
+	try("accept", e)
+	set, e := th.EpollCreate()
+	try("epoll_create", e)
+	try("epoll_ctl", th.EpollCtl(set, core.EPOLL_CTL_ADD, y, &vls.EpollEvent{Events: core.EPOLLIN | core.EPOLLET, Data: 7}))
+	buf := make([]byte, 8)
+	for range 2 { // the second time by a bias
+		_, e = th.Write(x, buf)
+		try("write", e)
+		evs := make([]vls.EpollEvent, 2)
+		n, e := th.EpollWait(set, evs, -1)
+		if try("epoll_wait", e); n != 1 || evs[0].Data != 7 {
+			try("epoll_wait", fmt.Errorf("%d events", n))
+		}
+		fds := []vls.PollFD{{Handle: y, Events: core.EPOLLIN}}
+		if n, e := th.Poll(fds, -1); n != 1 {
+			try("poll", fmt.Errorf("%d, %v", n, e))
+		}
+		_, e = th.Read(y, buf)
+		try("read", e)
+	}
+	_, e = th.Attr(y, core.GetNread, buf[:4])
+	try("attr", e)
+	_, e = th.SessionHandle(y)
+	try("session_handle", e)
+	try("epoll_ctl", th.EpollCtl(set, core.EPOLL_CTL_MOD, y, &vls.EpollEvent{Events: core.EPOLLIN, Data: 8}))
+	try("epoll_ctl", th.EpollCtl(set, core.EPOLL_CTL_DEL, y, nil))
+	d, e := th.Create(vls.UDP, true)
+	try("create", e)
+	try("bind", th.Bind(d, endpoint(port+1)))
+	_, e = th.Sendto(d, buf[:3], 0, endpoint(port+1))
+	try("sendto", e)
+	_, _, e = th.Recvfrom(d, buf, 0)
+	try("recvfrom", e)
+	try("shutdown", th.Shutdown(x, syscall.SHUT_RDWR))
+	for _, h := range []vls.Handle{set, x, y, lsn, d} {
+		try("close", th.Close(h))
+		if _, e := th.Read(h, buf); e != syscall.EBADFD {
+			try("read of what was closed", fmt.Errorf("%v", e))
+		}
+	}
+	return err
+}
+
+// claims are points that lie between a claim, or another thing that one thread
+// has begun, and what ends or publishes it.
+var claims = []string{
+	"claim: claimed",
+	"claim: before its end",
+	"claim: between life and its end",
+	"bias: between mark and life",
+	"bias: between the mark that goes and life",
+	"pin: before its end",
+	"pin: the last one, before the slot is given back",
+	"close: closing, before the handle is stale",
+	"close: closing, before who waits is woken",
+	"close: all is claimed, before the end",
+	"close: ended, before that is known",
+	"pool: a slot taken, before it has a generation",
+	"pool: between a free slot's link and its place",
+	"set: a member has its place, before its session has it",
+	"set: a member, before the look whether the set is closed",
+	"set: the old member is gone, before the new one has its place",
+	"set: a member is gone, before its place is empty",
+	"set: between a look at a member and its report",
+	"set: a member is hot, before who waits is woken",
+	"news: before the set is told",
+	"news: before who waits is woken",
+	"datagram: a flow counted, before it is there",
+	"fifo: between bytes and tail",
+	"fifo: between bytes and head",
+}
+
+// TestSchedulesStall stops a thread for ever at each point that it comes to in a
+// round of all operations, in turn, in each of its visits there: another thread
+// makes that round with sessions of its own all the same, twice.
+func TestSchedulesStall(t *testing.T) {
+	body := func(r *sched.Run) {
+		l := newLab(t)
+		stopped, other := l.thread(), l.thread()
+		var err error
+		done := 0
+		r.Go("stopped", func() { round(stopped, 100) })
+		r.Go("other", func() {
+			for i := range 2 {
+				if err = round(other, 200+10*i); err != nil {
+					return
+				}
+				done++
+			}
+		})
+		r.Check(func() {
+			if err != nil || done != 2 {
+				r.Errorf("%d rounds, %v", done, err)
+			}
+			// The application stays open: a stopped thread may still be inside.
+		})
+	}
+	// Priorities that never change: one thread after the other.
+	rep := sched.Explore(t, sched.Options{Schedules: 4, Strategies: []sched.Strategy{sched.PCT(1)}}, body)
+	var points []sched.Stall
+	for _, v := range rep.Visited {
+		if v.Thread == "stopped" {
+			points = append(points, v)
+		}
+	}
+	for _, name := range claims {
+		if !slices.ContainsFunc(points, func(s sched.Stall) bool { return s.Point == name }) {
+			t.Errorf("a round does not come to the point %q", name)
+		}
+	}
+	stops, stalled := 0, 0
+	for _, p := range points {
+		step := 1
+		if !*soak {
+			step = max(1, p.Visit/3)
+		}
+		for visit := 1; visit <= p.Visit; visit += step {
+			rep, f, err := sched.Search(sched.Options{
+				Schedules: 2, Strategies: []sched.Strategy{sched.PCT(1), sched.Random},
+				Stall: []sched.Stall{{Thread: "stopped", Point: p.Point, Visit: visit}},
+			}, body)
+			must(t, err)
+			if f != nil {
+				t.Errorf("stopped at %q, visit %d: %s", p.Point, visit, strings.SplitN(f.Error(), "\n", 30))
+			}
+			stops++
+			stalled += rep.Stalled
+		}
+	}
+	if stalled == 0 {
+		t.Error("no thread was stopped")
+	}
+	t.Logf("%d points, %d stops, %d schedules with one", len(points), stops, stalled)
+}
+
+// TestSchedulesShared has threads of two processes write and ask a session that
+// both have by fork, and close it while the others are inside: the peer sees one
+// end of the stream, after all that was written.
+func TestSchedulesShared(t *testing.T) {
+	rep := sched.Explore(t, sched.Options{Schedules: 700, Steps: 60000}, func(r *sched.Run) {
+		l := newLab(t)
+		main := l.thread()
+		x, y := l.pair(main, 80)
+		child, err := l.proc.Fork()
+		must(t, err)
+		inChild := func() vls.Thread {
+			th := child.NewThread()
+			must(t, th.Register())
+			return th
+		}
+		b, c := inChild(), inChild()
+		must(t, c.Close(y))
+		wrote := 0
+		use := func(th vls.Thread) {
+			var buf [4]byte
+			for range 2 {
+				n, err := th.Write(x, []byte("ab"))
+				if wrote += n; err != nil && err != syscall.EBADFD {
+					r.Fatalf("write: %v", err)
+				}
+				if _, err := th.Attr(x, core.GetNread, buf[:]); err != nil && err != syscall.EBADFD {
+					r.Fatalf("attr: %v", err)
+				}
+			}
+		}
+		shut := func(th vls.Thread) {
+			if err := th.Close(x); err != nil {
+				r.Fatalf("close: %v", err)
+			}
+		}
+		a := l.thread()
+		r.Go("child user", func() { use(b) })
+		r.Go("child closer", func() { shut(c) })
+		r.Go("parent user", func() { use(a) })
+		r.Go("parent closer", func() { shut(main) })
+		r.Check(func() {
+			read := 0
+			for buf := make([]byte, 3); ; {
+				n, err := a.Read(y, buf)
+				if err != nil {
+					r.Fatalf("read %d of %d: %v", read, wrote, err)
+				}
+				if read += n; n == 0 {
+					break
+				}
+			}
+			if read != wrote {
+				r.Errorf("%d of %d bytes were read", read, wrote)
+			}
+			a.Close(y)
+			if n := l.app.(interface{ Usage() core.Usage }).Usage(); n.Sessions != 0 || n.Shared != 0 {
+				r.Errorf("%+v is not free", n)
+			}
+			l.end()
+		})
+	})
+	t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
+}
