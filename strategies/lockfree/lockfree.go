@@ -7,6 +7,8 @@
 package lockfree
 
 import (
+	"syscall"
+
 	"vlsbench/core"
 	"vlsbench/locks"
 	"vlsbench/vls"
@@ -167,6 +169,15 @@ func (t *thread) release(s *core.Session) {
 		t.ends = 0
 		t.c.Release(s, e)
 	}
+}
+
+// late is the error of an operation that has moved nothing: that the session was
+// closed meanwhile comes before what has become of it since.
+func (t *thread) late(s *core.Session, err error) error {
+	if t.ends != 0 && s.Closing() {
+		return syscall.ENOTCONN
+	}
+	return err
 }
 
 // sleep is the hook before a wait: nothing is claimed from here on.

@@ -76,6 +76,9 @@ func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 		if s := t.w.Lookup(core.Handle(h)); s != nil && c.Enter(s, core.Handle(h)) {
 			t.ends = core.RxEnd
 			n, err := c.Read(s, p)
+			if n == 0 {
+				err = t.late(s, err)
+			}
 			if c.Entered() {
 				t.ends = 0
 				c.Leave(s)
@@ -94,6 +97,9 @@ func (t *thread) read(h vls.Handle, p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := t.c.Read(s, p)
+	if n == 0 {
+		err = t.late(s, err)
+	}
 	t.release(s)
 	return n, err
 }
@@ -103,6 +109,9 @@ func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 		if s := t.w.Lookup(core.Handle(h)); s != nil && c.Enter(s, core.Handle(h)) {
 			t.ends = core.TxEnd
 			n, err := c.Write(s, p)
+			if n == 0 {
+				err = t.late(s, err)
+			}
 			if c.Entered() {
 				t.ends = 0
 				c.Leave(s)
@@ -121,6 +130,9 @@ func (t *thread) write(h vls.Handle, p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := t.c.Write(s, p)
+	if n == 0 {
+		err = t.late(s, err)
+	}
 	t.release(s)
 	return n, err
 }
@@ -131,6 +143,9 @@ func (t *thread) Recvfrom(h vls.Handle, p []byte, flags int) (int, vls.Endpoint,
 		return 0, vls.Endpoint{}, err
 	}
 	n, ep, err := t.c.Recvfrom(s, p, flags)
+	if n == 0 {
+		err = t.late(s, err)
+	}
 	t.release(s)
 	return n, ep, err
 }
@@ -141,6 +156,9 @@ func (t *thread) Sendto(h vls.Handle, p []byte, flags int, ep vls.Endpoint) (int
 		return 0, err
 	}
 	n, err := t.c.Sendto(s, p, flags, ep)
+	if n == 0 {
+		err = t.late(s, err)
+	}
 	t.release(s)
 	return n, err
 }

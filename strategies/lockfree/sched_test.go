@@ -353,6 +353,29 @@ func TestSchedulesStall(t *testing.T) {
 	t.Logf("%d points, %d stops, %d schedules with one", len(points), stops, stalled)
 }
 
+// TestSchedulesLate has a thread read a session that another closes, and after it
+// its peer: the peer's end, which comes after the close, is not what is read.
+func TestSchedulesLate(t *testing.T) {
+	rep := sched.Explore(t, sched.Options{Schedules: 4000, Strategies: []sched.Strategy{sched.PCT(3), sched.PCT(4)}}, func(r *sched.Run) {
+		l := newLab(t)
+		closer, reader := l.thread(), l.thread()
+		x, y := l.pair(closer, 80)
+		r.Go("closer", func() {
+			if err := closer.Close(x); err != nil {
+				r.Fatalf("close: %v", err)
+			}
+			closer.Close(y)
+		})
+		r.Go("reader", func() {
+			if n, err := reader.Read(x, make([]byte, 4)); err != syscall.EBADFD && err != syscall.ENOTCONN {
+				r.Fatalf("read: %d, %v: want EBADFD or ENOTCONN", n, err)
+			}
+		})
+		r.Check(func() { l.end() })
+	})
+	t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
+}
+
 // TestSchedulesShared has threads of two processes write and ask a session that
 // both have by fork, and close it while the others are inside: the peer sees one
 // end of the stream, after all that was written.
