@@ -570,9 +570,6 @@ func (w *Worker) Unpin(s *Session) {
 	w.sessions.Return(uint64(h))
 }
 
-// Closing reports whether the session was closed while the caller was inside.
-func (s *Session) Closing() bool { return s.flags.Load()&fClosing != 0 }
-
 // CloseHandle is [Thread.Close] of a session that others may be inside of:
 // whoever is the last of them, or nobody is, and then the caller, ends it.
 // EBADFD: there is no such session, or another was quicker.
