@@ -359,7 +359,8 @@ func (t *Thread) ready(s *Session, k waitKind, want int) bool {
 // looks again. ENOTCONN: the session was closed meanwhile, and must not be
 // touched any more.
 func (t *Thread) wait(s *Session, k waitKind, want int) error {
-	if t.Bare {
+	// So may who is inside by a session's bias: it is the only one that uses it.
+	if t.Bare || t.mark != 0 {
 		for range bareSpins {
 			if t.ready(s, k, want) {
 				return nil

@@ -67,7 +67,7 @@ type process struct {
 
 func (p *process) NewThread() vls.Thread { return p.newThread() }
 
-func (p *process) newThread() *thread { return &thread{p: p, w: p.w} }
+func (p *process) newThread() *thread { return &thread{p: p, w: p.w, sessions: p.w.Directory()} }
 
 func (p *process) Fork() (vls.Process, error) {
 	t := p.newThread()
@@ -115,9 +115,10 @@ func (p *process) reap() {
 // thread is a calling context. A VLS handle is the VCL session's.
 type thread struct {
 	vls.Unimplemented
-	c *core.Thread // nil until registered
-	w *core.Worker
-	p *process
+	c        *core.Thread // nil until registered
+	sessions core.Directory
+	w        *core.Worker
+	p        *process
 
 	ends core.Ends // that the operation has claimed, and claims again after a wait
 
