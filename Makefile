@@ -10,7 +10,7 @@ BUILDVCS := $(if $(shell git rev-parse HEAD 2>/dev/null),auto,false)
 build:
 	CGO_ENABLED=0 go build -buildvcs=$(BUILDVCS) -o bin/vlsbench ./cmd/vlsbench
 
-# Every strategy with streams and round trips, a table and pictures. 90 seconds.
+# Every strategy with streams and round trips, a table and pictures. 3 minutes.
 run: build
 	./bin/vlsbench run --profile quick
 

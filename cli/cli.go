@@ -138,7 +138,7 @@ order, each compared with a baseline.
 
 const firstSteps = `
 Begin with
-  vlsbench run                        all strategies, about a minute
+  vlsbench run                        all strategies, three minutes
   vlsbench run --strategies perworker,global --workloads uni --sizes 64
   vlsbench list strategies            what there is to compare
   vlsbench calibrate                  what this machine can do at best

@@ -30,20 +30,20 @@ type profile struct {
 
 var profiles = map[string]profile{
 	"quick": {
-		doc:       "a minute",
+		doc:       "some minutes",
 		workloads: []string{"uni", "pingpong"},
 		threads:   []int{1, 2}, procs: []int{1, 2}, sessions: []int{1}, sizes: []int{64, 4096},
 		// Of 80, at least 50 count wherever three quarters are valid.
 		slot: 20 * time.Millisecond, rounds: 80,
 	},
 	"standard": {
-		doc:       "some minutes",
+		doc:       "a quarter of an hour",
 		workloads: []string{"uni", "bi", "pingpong"},
 		threads:   []int{1, 2}, procs: []int{1, 2}, sessions: []int{1, 8}, sizes: []int{64, 1024, 16384},
 		slot: 20 * time.Millisecond, rounds: 100,
 	},
 	"full": {
-		doc:       "an hour or more",
+		doc:       "some hours",
 		workloads: []string{"uni", "bi", "pingpong"},
 		threads:   []int{1, 2}, procs: []int{1, 2}, sessions: []int{1, 8, 64}, sizes: []int{64, 512, 4096, 65536},
 		slot: 50 * time.Millisecond, rounds: 200,

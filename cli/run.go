@@ -49,7 +49,7 @@ Ctrl-C ends the run after the slot under way and keeps what was measured.
 // runFlags defines the flags of run.
 func runFlags(fs *pflag.FlagSet, o *output) *request {
 	r := &request{given: fs.Changed}
-	fs.StringVar(&r.profile, "profile", "quick", "what is not given by a flag: quick (a minute), standard (some minutes), full (an hour or more)")
+	fs.StringVar(&r.profile, "profile", "quick", "what is not given by a flag: quick (some minutes), standard (a quarter of an hour), full (some hours)")
 	fs.Var(&r.strategies, "strategies", "strategies to measure, or all (default all that are built)")
 	fs.StringVar(&r.baseline, "baseline", defaultBaseline, "strategy that the others are compared with")
 	fs.Var(&r.workloads, "workloads", "workloads, or all (default uni,pingpong)")

@@ -6,6 +6,7 @@ package census
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -50,6 +51,9 @@ func (l Locks) String() string {
 	}
 	return strings.Join(words, " ")
 }
+
+// MarshalJSON has no locks as an empty list.
+func (l Locks) MarshalJSON() ([]byte, error) { return json.Marshal(append([]Taken{}, l...)) }
 
 // Row is one operation of a strategy in one mode.
 type Row struct {
