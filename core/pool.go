@@ -146,8 +146,9 @@ func (p *Pool[T]) Mirror(of *Pool[T], fill func(key uint64, from, to *T)) {
 	}
 }
 
-// page makes the page of an index, if nobody else has. The first one always is there, and its first
-// slot never has the handle 0; so 0, which is what absent has, finds nothing.
+// page makes the page of an index, if nobody else has. The first one always is
+// there, and its first slot never has the handle 0; so 0, which is what absent
+// has, finds nothing.
 func (p *Pool[T]) page(index uint32) {
 	made := new(page[T])
 	made[0].handle.Store(notLive)

@@ -65,8 +65,9 @@ const (
 // hooks Sleep and Woke get a nil session.
 //
 // ETIMEDOUT: the worker did not look at its queue in time; it will not answer
-// any more. ECANCELED: nor will it, since While has become false. ESRCH: there is no such worker, or it is gone. EINVAL: it is the
-// caller's own. ENOTSUP: it answers no calls. Else what the answer says.
+// any more. ECANCELED: nor will it, since While has become false. ESRCH: there
+// is no such worker, or it is gone. EINVAL: it is the caller's own. ENOTSUP: it
+// answers no calls. Else what the answer says.
 func (t *Thread) Call(to uint32, c *Call, timeout time.Duration) error {
 	a := t.w.app
 	if to == t.w.index {

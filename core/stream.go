@@ -10,10 +10,10 @@ import (
 
 // Read reads what is there, at most len(p), and waits for the first byte unless
 // the session is non-blocking. 0, nil is the end of the stream. Of datagrams it
-// is [Thread.Recvfrom] without the sender. EFAULT: p is
-// nil. EWOULDBLOCK. ENOTCONN: not connected, or closed meanwhile. ECONNRESET:
-// reset, and what was unread is gone. EBADFD: an epoll set. Session rx:
-// exclusive. Session control: shared.
+// is [Thread.Recvfrom] without the sender. EFAULT: p is nil. EWOULDBLOCK.
+// ENOTCONN: not connected, or closed meanwhile. ECONNRESET: reset, and what was
+// unread is gone. EBADFD: an epoll set. Session rx: exclusive. Session control:
+// shared.
 func (t *Thread) Read(s *Session, p []byte) (int, error) {
 	if s.flags.Load()&fRead == 0 || s.rx.Status()&stReset != 0 {
 		return t.readSlow(s, p, false)
