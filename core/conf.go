@@ -65,8 +65,9 @@ func confOptions() []confOption {
 
 // ReadConfig reads a vcl.conf: one section, vcl { … }, with a name and, where it
 // takes one, a value on each line; # begins a comment. Numbers are decimal or
-// 0x…, those of bytes may end in k, m or g, seconds may have a fraction. Of a name that comes twice the last
-// one counts. What the file does not say is zero, for which New takes defaults.
+// 0x…, those of bytes may end in k, m or g, seconds may have a fraction. Of a
+// name that comes twice the last one counts. What the file does not say is zero,
+// for which New takes defaults.
 //
 // The notes name what is valid in a vcl.conf and is not, or not quite, done
 // here. The error names the line, what is wrong with it, and what would be
