@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,6 +42,10 @@ func (t *thread) take(h vls.Handle, k kind) (*session, error) {
 // deadline unless that is zero, and takes it. False: the time is over.
 func (t *thread) regain(h vls.Handle, deadline time.Time) (bool, error) {
 	for w := t.lost(h); w != nil; w = t.lost(h) {
+		if t.p.dead.Load() {
+			t.forsake()
+			return true, syscall.ENOTCONN
+		}
 		if left := remaining(deadline); left == 0 || !t.awaits(w, left) {
 			t.forsake()
 			return false, nil
@@ -96,6 +101,7 @@ func (t *thread) forsake() {
 func (t *thread) fetch(h vls.Handle, alone bool) error {
 	p := t.p
 	deadline := time.Now().Add(p.a.patience)
+	atomic.StoreUint32(&t.fetches, 1)
 	var room []*core.Session
 	defer func() {
 		if len(room) > 0 {
@@ -105,6 +111,7 @@ func (t *thread) fetch(h vls.Handle, alone bool) error {
 			}
 			t.out()
 		}
+		atomic.StoreUint32(&t.fetches, 0)
 	}()
 	for i := 1; ; i++ {
 		t.readP()
@@ -155,6 +162,9 @@ func (t *thread) fetch(h vls.Handle, alone bool) error {
 		if err != nil {
 			return err
 		}
+		if p.dead.Load() {
+			return syscall.ENOTCONN
+		}
 		if need == 0 && v.at.Load() == at {
 			if !time.Now().Before(deadline) {
 				return syscall.ETIMEDOUT
@@ -186,7 +196,7 @@ func (t *thread) reserve(room []*core.Session, n int) ([]*core.Session, error) {
 func (t *thread) request(at *worker, v *session, h vls.Handle, room int, alone bool, deadline time.Time) (int, error) {
 	for i := 1; !at.ask.TryLock(); i++ {
 		t.c.Serve()
-		if v.at.Load() != at {
+		if v.at.Load() != at || t.p.dead.Load() {
 			return 0, nil
 		}
 		if !time.Now().Before(deadline) {

@@ -13,6 +13,7 @@ func (t *thread) do(h vls.Handle, k kind, f func(v *session) error) error {
 	if err := t.begin(); err != nil {
 		return err
 	}
+	defer t.finish()
 	for {
 		v, err := t.take(h, k)
 		if err != nil {
@@ -41,6 +42,7 @@ func (t *thread) Create(p vls.Proto, nonblocking bool) (vls.Handle, error) {
 	if err := t.begin(); err != nil {
 		return 0, err
 	}
+	defer t.finish()
 	t.in()
 	s, err := t.c.Create(p, nonblocking)
 	t.out()
@@ -146,6 +148,10 @@ func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 
 // readMore reads from a session that is not at hand, or was lost.
 func (t *thread) readMore(h vls.Handle, p []byte) (n int, err error) {
+	if err := t.resume(); err != nil {
+		return 0, err
+	}
+	defer t.finish()
 	if _, err := t.regain(h, time.Time{}); err != nil {
 		return 0, closed(err)
 	}
@@ -187,7 +193,11 @@ func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 // writeMore writes what comes after n to a session that is not at hand, or was
 // lost.
 func (t *thread) writeMore(h vls.Handle, p []byte, n int) (int, error) {
-	_, err := t.regain(h, time.Time{})
+	err := t.resume()
+	if err == nil {
+		defer t.finish()
+		_, err = t.regain(h, time.Time{})
+	}
 	if err = closed(err); err == nil {
 		err = t.do(h, writes, func(v *session) error {
 			m, err := t.c.Write(v.s, p[n:])
@@ -235,6 +245,7 @@ func (t *thread) Close(h vls.Handle) error {
 	if err := t.begin(); err != nil {
 		return err
 	}
+	defer t.finish()
 	for {
 		p := t.p
 		if v := p.table.Get(uint64(h)); v == nil || v.at.Load() != t.w {
@@ -284,6 +295,7 @@ func (t *thread) EpollCreate() (vls.Handle, error) {
 	if err := t.begin(); err != nil {
 		return 0, err
 	}
+	defer t.finish()
 	t.in()
 	s, err := t.c.EpollCreate()
 	t.out()
@@ -297,6 +309,7 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 	if err := t.begin(); err != nil {
 		return err
 	}
+	defer t.finish()
 	t.kind = others
 	defer t.end(nil)
 	for {
@@ -370,6 +383,7 @@ func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Dur
 	if err := t.begin(); err != nil {
 		return 0, err
 	}
+	defer t.finish()
 	deadline := until(timeout)
 	for waited := false; ; {
 		v, err := t.take(ep, waits)
@@ -428,6 +442,7 @@ func (t *thread) poll(fds []core.PollFD, timeout time.Duration) (int, error) {
 	if err := t.begin(); err != nil {
 		return 0, err
 	}
+	defer t.finish()
 	t.hs = t.hs[:0]
 	for _, fd := range fds {
 		t.hs = append(t.hs, vls.Handle(fd.Handle))
@@ -519,6 +534,7 @@ func (t *thread) SessionHandle(h vls.Handle) (vls.SessionHandle, error) {
 	if err := t.begin(); err != nil {
 		return 0, err
 	}
+	defer t.finish()
 	p := t.p
 	for {
 		t.readP()
@@ -552,6 +568,7 @@ func (t *thread) HandleOf(index uint32) (vls.Handle, error) {
 	if err := t.begin(); err != nil {
 		return 0, err
 	}
+	defer t.finish()
 	p := t.p
 	t.readP()
 	defer t.unreadP()

@@ -28,6 +28,13 @@ type thread struct {
 	kind kind // of the operation
 
 	mark uint32 // 1 while in the queue or pool of its worker; others look at it
+	// works is 1 while it goes about what others may be at as well, outside of
+	// waits; who declares the process dead looks at it.
+	works uint32
+	slow  bool // in an operation that does
+	// fetches is 1 while it brings a session to its worker, waits included; who
+	// closes what a dead process held waits for the end of that.
+	fetches uint32
 	// deep is how often it is inside these; lock says that it holds the
 	// process's lock there, in place of the mark.
 	deep  int
@@ -172,16 +179,50 @@ func pause(i int) {
 var nobody uint32
 
 // begin starts an operation: it registers the thread, and answers who asks.
+// ENOTCONN: the process was killed. finish ends it, unless there is an error.
 func (t *thread) begin() error {
 	if t.c == nil {
 		if err := t.Register(); err != nil {
 			return err
 		}
 	}
+	if err := t.resume(); err != nil {
+		return err
+	}
 	t.c.Serve()
 	t.forsake()
 	return nil
 }
+
+// resume is begin for what a short operation goes on with, and leaves undone.
+func (t *thread) resume() error {
+	t.slow = true
+	t.work()
+	if t.p.dead.Load() {
+		t.finish()
+		return syscall.ENOTCONN
+	}
+	return nil
+}
+
+// finish ends what begin or resume began.
+func (t *thread) finish() {
+	t.rest()
+	t.slow = false
+}
+
+// work says that the thread goes about things in an operation, or again after a
+// wait. Kill waits for it if it has not yet seen by then that the process is
+// dead, so whoever does must look at that next.
+func (t *thread) work() {
+	if hw.MembarrierAvailable() {
+		hw.StoreRel32(&t.works, 1) // Kill has the fence
+		return
+	}
+	atomic.StoreUint32(&t.works, 1)
+}
+
+func (t *thread) rest() { hw.StoreRel32(&t.works, 0) }
 
 // in enters the queue and the pool of the thread's worker. It is the last that is
 // taken: nothing is waited for inside.
@@ -264,11 +305,19 @@ func (t *thread) sleep(s *core.Session) {
 	if !t.asking {
 		t.p.reap()
 	}
+	t.rest()
 }
 
 // woke is the hook after a wait: what the operation needs is taken again, if the
 // session is still the thread's.
 func (t *thread) woke(s *core.Session) bool {
+	if t.slow {
+		t.work()
+	}
+	if t.p.dead.Load() {
+		t.waitsFor, t.again = nil, false
+		return false // all that it had is closed, or about to be
+	}
 	v := t.waitsFor
 	t.waitsFor = nil
 	again := t.again
