@@ -100,7 +100,8 @@ type Mortal interface {
 //
 // Where each thread has a worker of its own (MultiThreadWorkers), a session that
 // another thread has is to be had when that thread makes a call, any, or waits in
-// one. If it does not for some seconds, the call that wants the session is
+// one, but for a connect or listen that the session layer's own thread has not
+// answered. If it does not for some seconds, the call that wants the session is
 // ETIMEDOUT, and nothing has changed.
 type Thread interface {
 	// Register makes the thread known to its process; the first call does it
@@ -118,11 +119,15 @@ type Thread interface {
 	// datagrams.
 	Bind(h Handle, ep Endpoint) error
 	// Listen makes a bound session accept up to backlog connections that wait
-	// to be accepted; it is idempotent. EADDRINUSE, EINVAL.
+	// to be accepted; it is idempotent. EADDRINUSE. EINVAL: not bound, or
+	// connected. ETIMEDOUT: the session layer, on a thread of its own, did not
+	// answer within the session timeout. ENOTCONN: closed meanwhile.
 	Listen(h Handle, backlog int) error
 	// Connect connects to a listener. EINPROGRESS (non-blocking), ECONNREFUSED
-	// (nobody listens, or its backlog is full), EINVAL, ENOMEM. A session of
-	// datagrams gets ep as the one that it talks with.
+	// (nobody listens, or its backlog is full), EALREADY (connecting already),
+	// ETIMEDOUT (as of Listen), ENOTCONN (closed meanwhile), EINVAL (a listener,
+	// or no address), EAFNOSUPPORT (of another family than the local one), ENOMEM.
+	// A session of datagrams gets ep as the one that it talks with.
 	Connect(h Handle, ep Endpoint) error
 	// Accept takes the oldest waiting connection and returns its handle and
 	// the peer's endpoint. flags may hold O_NONBLOCK, for the new session.
