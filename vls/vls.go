@@ -136,11 +136,13 @@ type Thread interface {
 	Accept(h Handle, flags int) (Handle, Endpoint, error)
 
 	// Read reads what is there, at most len(p), waiting for the first byte
-	// unless non-blocking. 0, nil is the end of the stream. EFAULT: p is nil.
+	// unless non-blocking; of no bytes it is 0 at once. 0, nil is else the end of
+	// the stream. EFAULT: p is nil.
 	// EWOULDBLOCK, ENOTCONN, ECONNRESET.
 	Read(h Handle, p []byte) (int, error)
 	// Recvfrom reads, and returns the sender's endpoint, of a stream the
-	// peer's. With MSG_PEEK what is read stays; other flags are EAFNOSUPPORT.
+	// peer's. With MSG_PEEK what is read stays; other flags are EAFNOSUPPORT. Of
+	// no bytes it waits for the first one as any, and leaves it there.
 	// Of datagrams it reads one, and drops what is longer than p.
 	Recvfrom(h Handle, p []byte, flags int) (int, Endpoint, error)
 	// Write writes p, waiting for space unless non-blocking, when it may write
