@@ -206,6 +206,9 @@ func (a *App) dial(target Handle, local, remote Endpoint, opt options) (*conn, *
 // connect connects a session that never was. Session control: exclusive.
 func (t *Thread) connect(s *Session, ep Endpoint) error {
 	a := t.w.app
+	// An error of the last one would be taken for this one's.
+	s.err.Store(0)
+	s.others(func(o *Session) { o.err.Store(0) })
 	local := s.local
 	if !local.IsValid() {
 		local = a.layer.ephemeral(ep.Addr())

@@ -376,6 +376,8 @@ func testDgramSendErrors(e *env) {
 	sending(syscall.EINVAL, x, buf, 0, xe)
 	e.count(10)(th.Sendto(x.h, buf, 0, vls.Endpoint{}))
 	y.read(string(buf))
+	e.want(syscall.EMSGSIZE, err1(th.Write(x.h, make([]byte, 70_000))))
+	y.nothing()
 
 	s, z := e.pair(th, th)
 	sending(syscall.EINVAL, s, buf, 0, ye)
@@ -486,6 +488,8 @@ func testDgramNobody(e *env) {
 	for range 2 {
 		x.write("lost")
 		x.writing(syscall.ECONNREFUSED)
+		x.write("lost")
+		e.want(syscall.ECONNREFUSED, err1(th.Sendto(x.h, []byte("unsent"), 0, vls.Endpoint{})))
 		x.write("lost")
 		x.nonblock(true)
 		x.reading(syscall.ECONNREFUSED)
