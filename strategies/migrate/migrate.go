@@ -99,6 +99,8 @@ func init() {
 		Doc:  "a worker per thread; sessions move to the thread that uses them; no lock on queues and pools",
 		Kind: vls.Built,
 		New:  New,
+
+		ThreadWorkers: true,
 	})
 }
 
