@@ -27,11 +27,12 @@ const (
 // bias, the number of pins, and the generation of the use. A slot that nobody
 // has is closing, too.
 //
-// A session that is biased has no claims: one thread, whose number stands in its
-// life, is inside while its mark says so, with both ends. Who else wants an end
-// asks for the bias to be given up, and has it ended unless that thread is
-// inside; it ends it as it leaves. A session whose bias was given up has none any
-// more.
+// Of a session that is biased one thread, whose number stands in its life, has
+// the ends that its mark says, while the mark says so; nobody else claims any.
+// Who wants one asks for the bias to be given up, after which that thread gets in
+// no more, and has it ended unless the thread is inside; it ends it as it leaves.
+// Until then the end that it is not at can be claimed. A session whose bias was
+// given up has none any more.
 const (
 	lifeMet     = uint64(BothEnds) << 2
 	lifeClosing = 1 << 4
@@ -55,6 +56,9 @@ const (
 	// claimSpins is how often who meets a claim looks again before it sleeps or
 	// gives up.
 	claimSpins = 64
+	// markEnds is where the ends stand in a thread's mark: above the session's
+	// place.
+	markEnds = indexBits
 	// closeLooks is how often a close looks whether who is inside has left, and
 	// ended the session, before it leaves that to them.
 	closeLooks = 256
@@ -86,7 +90,7 @@ func (t *Thread) Claim(h Handle, e Ends, wait bool) (*Session, error) {
 	if t.mark != 0 {
 		t.Leave(s) // whatever came of Enter
 	}
-	if s.life.Load()&lifeWhose == t.whose && sl.handle.Load() == uint64(h) && t.Enter(s, h) {
+	if s.life.Load()&lifeWhose == t.whose && sl.handle.Load() == uint64(h) && t.Enter(s, h, e) {
 		return s, nil
 	}
 	if t.mark != 0 {
@@ -97,10 +101,10 @@ func (t *Thread) Claim(h Handle, e Ends, wait bool) (*Session, error) {
 
 // Enter enters a session that was just found by its handle if it is biased to the
 // thread, as one is after the first read or write that claimed an end. It is then
-// as if both ends were claimed, until Leave; or until a wait, after which they
+// as if the ends were claimed, until Leave; or until a wait, after which they
 // are. Claim after an Enter that was false takes that back.
-func (t *Thread) Enter(s *Session, h Handle) bool {
-	setMark(&t.mark, uint32(h)&indexMask+1)
+func (t *Thread) Enter(s *Session, h Handle, e Ends) bool {
+	setMark(&t.mark, uint32(h)&indexMask+(1+uint32(e)<<markEnds))
 	if sched.Enabled {
 		sched.Point("bias: between mark and life")
 	}
@@ -151,34 +155,44 @@ func (t *Thread) claim(sl *slot[Session], h Handle, e Ends, wait bool) (*Session
 }
 
 // giveUp ends the bias of a session to the thread, which is not inside, if it is
-// to be given up; and the session, if it is closing.
+// to be given up; and the session, if it is closing and nobody else is inside.
 func (t *Thread) giveUp(s *Session) {
 	for {
 		l := s.life.Load()
 		if l&(lifeWhose&^lifeClosing) != t.whose|lifeRevoked {
 			return
 		}
-		if l&lifeClosing != 0 {
-			if t.unbias(s, l, uint64(BothEnds)) {
+		get := closers(l)
+		if t.unbias(s, l, get) {
+			if get != 0 {
 				t.end(s)
-				return
 			}
-		} else if t.unbias(s, l, 0) {
 			return
 		}
 	}
 }
 
+// closers is the ends that are to be claimed in the swap that ends a bias: both,
+// of a session that is closing, by whoever is then the last. Where there are
+// claims beside the bias that is who ends the last of them.
+func closers(l uint64) Ends {
+	if l&lifeClosing != 0 && l&uint64(BothEnds) == 0 {
+		return BothEnds
+	}
+	return 0
+}
+
 // unbias ends the bias of a session and gives the caller ends of it, in one swap
-// from l. Who met the bias as a claim is told.
-func (t *Thread) unbias(s *Session, l, get uint64) bool {
+// from l. Who met the bias as a claim is told, unless that end is claimed now:
+// who ends that claim tells.
+func (t *Thread) unbias(s *Session, l uint64, get Ends) bool {
 	if sched.Enabled {
 		sched.Point("bias: before its end")
 	}
-	met := l & lifeMet
-	n := l&^(lifeBiased|0xff<<lifeThread|lifeMet) | get
+	n := l&^(lifeBiased|0xff<<lifeThread) | uint64(get)
+	met := l & lifeMet &^ (n & uint64(BothEnds) << 2)
 	if met != 0 {
-		n += lifePin
+		n = n&^met + lifePin
 	}
 	if !s.life.CompareAndSwap(l, n) {
 		return false
@@ -192,15 +206,22 @@ func (t *Thread) unbias(s *Session, l, get uint64) bool {
 	return true
 }
 
-// isInside reports whether the thread that a session is biased to is inside it.
-// That it is to be given up was stored before.
-func (t *Thread) isInside(s *Session, l uint64) bool {
+// insideOf is the ends that the thread which a session is biased to is inside of,
+// or is just to find that it may not be. That the bias is to be given up was
+// stored before: of other ends it gets inside no more but by a claim.
+func (t *Thread) insideOf(s *Session, l uint64) Ends {
 	hw.HeavyFence()
 	if sched.Enabled {
 		sched.Point("bias: before the look at the mark")
 	}
 	o := t.w.app.producers[uint8(l>>lifeThread)].Load()
-	return o != nil && o.w == t.w && atomic.LoadUint32(&o.mark) == s.place
+	if o == nil || o.w != t.w {
+		return 0
+	}
+	if m := atomic.LoadUint32(&o.mark); m&indexMask == s.place {
+		return Ends(m >> markEnds)
+	}
+	return 0
 }
 
 // Reclaim claims ends of a session that the thread has a pin on. False: it was
@@ -252,7 +273,7 @@ func (t *Thread) claimShared(s *Session, e Ends, wait bool) error {
 // ends rx is claimed first, so that two who want both do not wait for each
 // other. What it has claimed when it fails is the caller's to give back.
 func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait bool) (have Ends, err error) {
-	asked := false // whether the one it is biased to is inside
+	at := Ends(0) // where the one it is biased to is inside
 	for i := 0; ; i++ {
 		l := s.life.Load()
 		if l>>lifeGen != gen || l&lifeClosing != 0 {
@@ -264,31 +285,34 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait 
 		if sched.Enabled {
 			sched.Point("claim: between the look at a claim and the swap")
 		}
-		if l&lifeBiased != 0 {
-			switch {
-			case l&(lifeWhose&^lifeRevoked) == t.whose:
-				// It is this thread's own, which is not inside.
-				if t.unbias(s, l, uint64(e)) {
-					return e, nil
-				}
-				continue
-			case l&lifeRevoked == 0:
-				s.life.CompareAndSwap(l, l|lifeRevoked)
-				asked = false
-				continue
-			case !asked:
-				if asked = t.isInside(s, l); !asked {
-					t.unbias(s, l, 0)
-				}
-				continue
+		taken := Ends(l) & BothEnds
+		switch {
+		case l&lifeClosing != 0:
+			taken = BothEnds // nobody gets an end any more
+		case l&lifeBiased == 0:
+		case l&(lifeWhose&^lifeRevoked) == t.whose:
+			// It is this thread's own, which is not inside.
+			get := e
+			if taken&e != 0 {
+				get = 0
 			}
-		}
-		seen := l
-		if l&(lifeBiased|lifeClosing) != 0 {
-			l |= uint64(BothEnds) // as if: nobody gets an end any more
+			if t.unbias(s, l, get) && get != 0 {
+				return e, nil
+			}
+			continue
+		case l&lifeRevoked == 0:
+			s.life.CompareAndSwap(l, l|lifeRevoked)
+			continue
+		case at == 0:
+			if at = t.insideOf(s, l); at == 0 {
+				t.unbias(s, l, 0)
+			}
+			continue
+		default:
+			taken |= at
 		}
 		get := e &^ have
-		free := get &^ Ends(l)
+		free := get &^ taken
 		if get&RxEnd != 0 && free&RxEnd == 0 {
 			free = 0
 		}
@@ -300,7 +324,7 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait 
 			}
 			continue
 		}
-		in := Ends(l) & get // whose claim it is that stands in the way
+		in := taken & get // whose claim it is that stands in the way
 		if in&RxEnd != 0 {
 			in = RxEnd
 		}
@@ -313,18 +337,18 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait 
 			continue
 		}
 		if !wait && s.flags.Load()&fNonblock != 0 {
-			if word.CompareAndSwap(seen, seen|uint64(in)<<2) {
+			if word.CompareAndSwap(l, l|uint64(in)<<2) {
 				return have, syscall.EWOULDBLOCK
 			}
 			continue
 		}
-		t.awaitClaim(s, word, gen, in)
+		t.awaitClaim(s, word, gen, in, at)
 	}
 }
 
-// awaitClaim waits until an end is not claimed, or the session of that
-// generation is closing.
-func (t *Thread) awaitClaim(s *Session, word *atomic.Uint64, gen uint64, e Ends) {
+// awaitClaim waits until an end is not claimed, nor biased to who is inside of
+// at, or the session of that generation is closing.
+func (t *Thread) awaitClaim(s *Session, word *atomic.Uint64, gen uint64, e, at Ends) {
 	t.w.inside.Add(1)
 	t.lieDown(s)
 	for {
@@ -336,7 +360,7 @@ func (t *Thread) awaitClaim(s *Session, word *atomic.Uint64, gen uint64, e Ends)
 		if sched.Enabled {
 			sched.Point("claim: between the look at a claim and the word that it was met")
 		}
-		if l&(uint64(e)|lifeClosing) == 0 && l&(lifeBiased|lifeRevoked) != lifeBiased|lifeRevoked {
+		if l&(uint64(e)|lifeClosing) == 0 && (l&lifeBiased == 0 || at&e == 0) {
 			break
 		}
 		if met := l | uint64(e)<<2; met == l || word.CompareAndSwap(l, met) {
@@ -402,7 +426,7 @@ func (t *Thread) drop(s *Session, e Ends) {
 				s.unclaimed()
 				t.w.Unpin(s)
 			}
-		case n&uint64(BothEnds) != 0:
+		case n&(uint64(BothEnds)|lifeBiased) != 0:
 			if !s.life.CompareAndSwap(l, n) {
 				continue
 			}
@@ -577,7 +601,7 @@ func (t *Thread) CloseHandle(h Handle) error {
 	w := t.w
 	sl := w.sessions.find(uint64(h))
 	s := &sl.v
-	mine := false
+	var mine, others bool // what is left to do: nothing is inside, somebody has a bias
 	var l uint64
 	for {
 		l = s.life.Load()
@@ -588,15 +612,16 @@ func (t *Thread) CloseHandle(h Handle) error {
 			return syscall.EBADFD
 		}
 		n := l | lifeClosing
-		mine = l&uint64(BothEnds) == 0
+		others = false
 		switch {
 		case l&lifeBiased == 0:
 		case l&(lifeWhose&^lifeRevoked) == t.whose:
 			n &^= lifeBiased
 		default:
-			mine = false
+			others = true
 			n |= lifeRevoked
 		}
+		mine = !others && l&uint64(BothEnds) == 0
 		if mine {
 			n |= uint64(BothEnds)
 		}
@@ -613,9 +638,12 @@ func (t *Thread) CloseHandle(h Handle) error {
 		sched.Point("close: closing, before who waits is woken")
 	}
 	w.wakeFree(s, nil)
-	if l&lifeBiased != 0 && !mine && !t.isInside(s, l) {
-		for l = s.life.Load(); !mine && l&lifeBiased != 0; l = s.life.Load() {
-			mine = t.unbias(s, l, uint64(BothEnds))
+	if others && t.insideOf(s, l) == 0 {
+		for l = s.life.Load(); l&lifeBiased != 0; l = s.life.Load() {
+			if get := closers(l); t.unbias(s, l, get) {
+				mine = get != 0
+				break
+			}
 		}
 	}
 	if mine {

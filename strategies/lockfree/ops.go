@@ -73,7 +73,7 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 
 func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 	if c := t.c; c != nil {
-		if s, live := t.sessions.Find(core.Handle(h)); live && c.Enter(s, core.Handle(h)) {
+		if s, live := t.sessions.Find(core.Handle(h)); live && c.Enter(s, core.Handle(h), core.RxEnd) {
 			t.ends = core.RxEnd
 			n, err := c.Read(s, p)
 			if n == 0 {
@@ -106,7 +106,7 @@ func (t *thread) read(h vls.Handle, p []byte) (int, error) {
 
 func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 	if c := t.c; c != nil {
-		if s, live := t.sessions.Find(core.Handle(h)); live && c.Enter(s, core.Handle(h)) {
+		if s, live := t.sessions.Find(core.Handle(h)); live && c.Enter(s, core.Handle(h), core.TxEnd) {
 			t.ends = core.TxEnd
 			n, err := c.Write(s, p)
 			if n == 0 {

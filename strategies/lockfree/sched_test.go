@@ -439,3 +439,63 @@ func TestSchedulesShared(t *testing.T) {
 	})
 	t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
 }
+
+// TestSchedulesEnds has one thread read a session that does not block and one
+// write to it, both of them first by a claim and then by a bias: who is alone at
+// an end never meets what goes on at the other. Then another closes it meanwhile.
+func TestSchedulesEnds(t *testing.T) {
+	schedules := 1000
+	if *soak {
+		schedules = 50_000
+	}
+	for _, closing := range []bool{false, true} {
+		rep := sched.Explore(t, sched.Options{Schedules: schedules, Steps: 60000}, func(r *sched.Run) {
+			endsBody(t, r, closing)
+		})
+		t.Logf("closing %v: %d schedules, the longest of %d steps", closing, rep.Schedules, rep.Longest)
+	}
+}
+
+func endsBody(t *testing.T, r *sched.Run, closing bool) {
+	l := newLab(t)
+	main := l.thread()
+	x, y := l.pair(main, 80)
+	const calls = 4
+	if n, err := main.Write(x, make([]byte, 2*calls)); n != 2*calls || err != nil {
+		t.Fatalf("write: %d, %v", n, err)
+	}
+	use := func(name string, f func(vls.Handle, []byte) (int, error)) {
+		r.Go(name, func() {
+			buf := make([]byte, 2)
+			for range calls {
+				switch n, err := f(y, buf); {
+				case n == len(buf) && err == nil:
+				case closing && n == 0 && (err == syscall.EBADFD || err == syscall.ENOTCONN):
+					return
+				default:
+					r.Fatalf("%d, %v", n, err)
+				}
+			}
+		})
+	}
+	reader, writer, closer := l.thread(), l.thread(), l.thread()
+	use("reader", reader.Read)
+	use("writer", writer.Write)
+	if closing {
+		r.Go("closer", func() {
+			if err := closer.Close(y); err != nil {
+				r.Fatalf("close: %v", err)
+			}
+		})
+	}
+	r.Check(func() {
+		if !closing {
+			must(t, main.Close(y))
+		}
+		must(t, main.Close(x))
+		if n := l.app.(interface{ Usage() core.Usage }).Usage().Sessions; n != 0 {
+			r.Errorf("%d slots are not free", n)
+		}
+		l.end()
+	})
+}
