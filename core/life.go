@@ -199,7 +199,7 @@ func (t *Thread) unbias(s *Session, l uint64, get Ends) bool {
 	}
 	if met != 0 {
 		if l&lifeClosing == 0 {
-			s.unclaimed()
+			s.unclaimed(met)
 		}
 		t.w.Unpin(s)
 	}
@@ -423,7 +423,7 @@ func (t *Thread) drop(s *Session, e Ends) {
 			}
 			if met != 0 {
 				sched.Point("claim: ended, before that is told")
-				s.unclaimed()
+				s.unclaimed(met)
 				t.w.Unpin(s)
 			}
 		case n&(uint64(BothEnds)|lifeBiased) != 0:
@@ -474,7 +474,7 @@ func (t *Thread) dropShared(sh *shared, e Ends) {
 		for _, h := range a.who {
 			w := t.w.app.workers[h.Worker()].Load()
 			if s := w.pinKey(h); s != nil {
-				s.unclaimed()
+				s.unclaimed(met)
 				w.Unpin(s)
 			}
 		}
@@ -530,9 +530,13 @@ func (t *Thread) endLeaving(sh *shared) (last bool) {
 	return last
 }
 
-// unclaimed tells those who met a claim that it has ended.
-func (s *Session) unclaimed() {
+// unclaimed tells those who met claims that these have ended: bits of lifeMet. Who
+// wanted to write is told of room, which shows nowhere else as news.
+func (s *Session) unclaimed(met uint64) {
 	s.missed.Add(1)
+	if met&(uint64(TxEnd)<<2) != 0 {
+		s.edge(&s.full, fullShift)
+	}
 	s.w.newsOf(s)
 }
 

@@ -148,6 +148,82 @@ func edgeBody(t *testing.T, readers int, vain *int) func(*sched.Run) {
 	}
 }
 
+// TestSchedulesEdgeWrite has edge-triggered writers of a session, who meet the
+// claims of each other and of a thread that asks what room there is, and a reader:
+// none sleeps where there is room.
+func TestSchedulesEdgeWrite(t *testing.T) {
+	schedules := 750
+	if *soak {
+		schedules = 50_000
+	}
+	for writers := 1; writers <= 2; writers++ {
+		vain := 0
+		rep := sched.Explore(t, sched.Options{Schedules: schedules, Steps: 60000}, edgeWriteBody(t, writers, &vain))
+		t.Logf("%d writers: %d schedules, the longest of %d steps, %d writes in vain", writers, rep.Schedules, rep.Longest, vain)
+	}
+}
+
+func edgeWriteBody(t *testing.T, writers int, vain *int) func(*sched.Run) {
+	return func(r *sched.Run) {
+		l := newLab(t)
+		main := l.thread()
+		y, x := l.pair(main, 80)
+		set, err := main.EpollCreate()
+		must(t, err)
+		must(t, main.EpollCtl(set, core.EPOLL_CTL_ADD, x, &vls.EpollEvent{Events: core.EPOLLOUT | core.EPOLLET, Data: 1}))
+		if n, err := main.EpollWait(set, make([]vls.EpollEvent, 1), 0); n != 1 || err != nil {
+			t.Fatalf("a new connection: %d events, %v", n, err)
+		}
+		// A third of what there is room for, so that some find none. Who is awake
+		// goes on until all is written.
+		const each, total = 1400, 5 * 1400
+		var wrote atomic.Int32
+		for i := range writers {
+			th := l.thread()
+			r.Go(fmt.Sprint("writer", i), func() {
+				p, evs := make([]byte, each), make([]vls.EpollEvent, 1)
+				for {
+					switch n, err := th.Write(x, p); {
+					case err == nil:
+						if wrote.Add(int32(n)) >= total {
+							th.Close(set)
+							return
+						}
+						continue
+					case err != syscall.EWOULDBLOCK:
+						r.Fatalf("write: %d, %v", n, err)
+					}
+					*vain++
+					if _, err := th.EpollWait(set, evs, -1); err == syscall.EBADFD {
+						return
+					} else if err != nil {
+						r.Fatalf("wait: %v", err)
+					}
+				}
+			})
+		}
+		reader, asker := l.thread(), l.thread()
+		r.Go("reader", func() {
+			for got, buf := 0, make([]byte, 4096); got < total; {
+				n, err := reader.Read(y, buf)
+				if err != nil {
+					r.Fatalf("read: %v", err)
+				}
+				got += n
+			}
+		})
+		r.Go("asker", func() {
+			var buf [4]byte
+			for range 3 {
+				if _, err := asker.Attr(x, core.GetNwrite, buf[:]); err != nil {
+					r.Fatalf("attr: %v", err)
+				}
+			}
+		})
+		r.Check(func() { l.end() })
+	}
+}
+
 // TestSchedulesBlocking has threads that read, write, ask and close one
 // blocking session: each claim's end wakes who waits for it, whoever closes.
 func TestSchedulesBlocking(t *testing.T) {
