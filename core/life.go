@@ -79,6 +79,15 @@ func (s *Session) born() {
 	s.life.Store(uint64(s.handle)>>32<<lifeGen | lifePin | uint64(BothEnds))
 }
 
+// manners is what who meets a claim does.
+type manners uint8
+
+const (
+	asSession manners = iota // waits, unless the session is non-blocking
+	waits
+	goesOn // does without
+)
+
 // Claim looks a session up and claims ends of it, all that the caller is to
 // have: nobody claims twice. Where an end is claimed it waits for the end of that
 // claim, unless told not to and the session is non-blocking. EBADFD: there is no
@@ -96,7 +105,11 @@ func (t *Thread) Claim(h Handle, e Ends, wait bool) (*Session, error) {
 	if t.mark != 0 {
 		t.Leave(s)
 	}
-	return t.claim(sl, h, e, wait)
+	how := asSession
+	if wait {
+		how = waits
+	}
+	return t.claim(sl, h, e, how)
 }
 
 // Enter enters a session that was just found by its handle if it is biased to the
@@ -128,7 +141,7 @@ func (t *Thread) Leave(s *Session) {
 	}
 }
 
-func (t *Thread) claim(sl *slot[Session], h Handle, e Ends, wait bool) (*Session, error) {
+func (t *Thread) claim(sl *slot[Session], h Handle, e Ends, how manners) (*Session, error) {
 	s := &sl.v
 	l := s.life.Load()
 	if sched.Enabled {
@@ -139,7 +152,7 @@ func (t *Thread) claim(sl *slot[Session], h Handle, e Ends, wait bool) (*Session
 		return nil, syscall.EBADFD
 	}
 	if l&(uint64(e)|lifeClosing|lifeBiased) != 0 || !s.life.CompareAndSwap(l, l|uint64(e)) {
-		if err := t.claimSlow(s, l>>lifeGen, e, wait); err != nil {
+		if err := t.claimSlow(s, l>>lifeGen, e, how); err != nil {
 			return nil, err
 		}
 	}
@@ -147,7 +160,7 @@ func (t *Thread) claim(sl *slot[Session], h Handle, e Ends, wait bool) (*Session
 		sched.Point("claim: claimed")
 	}
 	if s.sh != nil {
-		if err := t.claimShared(s, e, wait); err != nil {
+		if err := t.claimShared(s, e, how); err != nil {
 			return nil, err
 		}
 	}
@@ -227,25 +240,29 @@ func (t *Thread) insideOf(s *Session, l uint64) Ends {
 // Reclaim claims ends of a session that the thread has a pin on. False: it was
 // closed.
 func (t *Thread) Reclaim(s *Session, e Ends) bool {
-	_, err := t.claimKey(s, e)
-	return err == nil
+	return t.reclaim(s, e, waits) == nil
 }
 
-func (t *Thread) claimKey(s *Session, e Ends) (*Session, error) {
-	if err := t.claimSlow(s, s.life.Load()>>lifeGen, e, true); err != nil {
-		return nil, err
+func (t *Thread) reclaim(s *Session, e Ends, how manners) error {
+	err := t.claimSlow(s, s.life.Load()>>lifeGen, e, how)
+	if err == nil && s.sh != nil {
+		err = t.claimShared(s, e, how)
 	}
-	if s.sh != nil {
-		if err := t.claimShared(s, e, true); err != nil {
-			return nil, err
-		}
+	return err
+}
+
+// attendFree is Attend of a session that the thread has a pin on. If somebody is
+// inside that is put off until he has left, which is news of the session.
+func (t *Thread) attendFree(s *Session) {
+	if t.reclaim(s, BothEnds, goesOn) == nil {
+		t.Attend(s)
+		t.release(s, BothEnds)
 	}
-	return s, nil
 }
 
 // claimSlow claims ends of a session of a generation, or none.
-func (t *Thread) claimSlow(s *Session, gen uint64, e Ends, wait bool) error {
-	have, err := t.take(s, &s.life, gen, e, wait)
+func (t *Thread) claimSlow(s *Session, gen uint64, e Ends, how manners) error {
+	have, err := t.take(s, &s.life, gen, e, how)
 	if err != nil && have != 0 {
 		t.drop(s, have)
 	}
@@ -254,8 +271,8 @@ func (t *Thread) claimSlow(s *Session, gen uint64, e Ends, wait bool) error {
 
 // claimShared claims ends of what a session shares by fork, of which it has its
 // own; or gives its own back.
-func (t *Thread) claimShared(s *Session, e Ends, wait bool) error {
-	have, err := t.take(s, &s.sh.claim, s.life.Load()>>lifeGen, e, wait)
+func (t *Thread) claimShared(s *Session, e Ends, how manners) error {
+	have, err := t.take(s, &s.sh.claim, s.life.Load()>>lifeGen, e, how)
 	if err == nil {
 		if sched.Enabled {
 			sched.Point("claim: shared, claimed")
@@ -272,7 +289,7 @@ func (t *Thread) claimShared(s *Session, e Ends, wait bool) error {
 // take claims ends in a word, that of a session or of what it shares. Of both
 // ends rx is claimed first, so that two who want both do not wait for each
 // other. What it has claimed when it fails is the caller's to give back.
-func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait bool) (have Ends, err error) {
+func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, how manners) (have Ends, err error) {
 	at := Ends(0) // where the one it is biased to is inside
 	for i := 0; ; i++ {
 		l := s.life.Load()
@@ -336,7 +353,7 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait 
 			}
 			continue
 		}
-		if !wait && s.flags.Load()&fNonblock != 0 {
+		if how == goesOn || how == asSession && s.flags.Load()&fNonblock != 0 {
 			if word.CompareAndSwap(l, l|uint64(in)<<2) {
 				return have, syscall.EWOULDBLOCK
 			}

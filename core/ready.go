@@ -520,6 +520,9 @@ func (t *Thread) lookFree(w *watch) int {
 		fd.Revents = POLLNVAL
 		if s := t.w.Pin(fd.Handle); s != nil {
 			if s.epoll == nil {
+				if t.w.Forked() && s.Passive() {
+					t.attendFree(s)
+				}
 				fd.Revents = fd.found(s)
 			}
 			t.w.Unpin(s)

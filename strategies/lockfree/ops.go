@@ -244,25 +244,7 @@ func (t *thread) poll(fds []core.PollFD, timeout time.Duration) (int, error) {
 	if err := t.Register(); err != nil {
 		return 0, err
 	}
-	if t.w.Forked() {
-		t.attend(fds)
-	}
 	return t.c.Poll(fds, timeout)
-}
-
-// attend makes inherited listeners that are to be polled serve.
-func (t *thread) attend(fds []core.PollFD) {
-	for i := range fds {
-		s := t.w.Pin(fds[i].Handle)
-		if s == nil {
-			continue
-		}
-		if s.Passive() && t.c.Reclaim(s, core.BothEnds) {
-			t.c.Attend(s)
-			t.c.Release(s, core.BothEnds)
-		}
-		t.w.Unpin(s)
-	}
 }
 
 func (t *thread) SessionHandle(h vls.Handle) (vls.SessionHandle, error) {

@@ -575,3 +575,88 @@ func endsBody(t *testing.T, r *sched.Run, closing bool) {
 		l.end()
 	})
 }
+
+// TestSchedulesPollInherited has a child poll a listener that it has by fork, and a
+// connection of its own, while a thread of the parent is stopped for ever inside
+// the listener, or is inside for a while: the poll finds the connection, and then,
+// if the listener can be had, what connects to it.
+func TestSchedulesPollInherited(t *testing.T) {
+	body := func(stopped bool) func(r *sched.Run) {
+		return func(r *sched.Run) {
+			l := newLab(t)
+			main := l.thread()
+			x, y := l.pair(main, 80)
+			if _, err := main.Write(x, []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			lsn, err := main.Create(vls.TCP, false)
+			must(t, err)
+			must(t, main.Bind(lsn, endpoint(81)))
+			must(t, main.Listen(lsn, 4))
+			child, err := l.proc.Fork()
+			must(t, err)
+			poller, asker := child.NewThread(), l.thread()
+			must(t, poller.Register())
+			r.Go("asker", func() {
+				var buf [4]byte
+				for range 2 {
+					if _, err := asker.Attr(lsn, core.GetFlags, buf[:]); err != nil {
+						r.Fatalf("attr: %v", err)
+					}
+				}
+			})
+			done := false
+			r.Go("poller", func() {
+				fds := []vls.PollFD{{Handle: lsn, Events: core.EPOLLIN}, {Handle: y, Events: core.EPOLLIN}}
+				if n, err := poller.Poll(fds, -1); n == 0 || err != nil || fds[1].Revents != core.EPOLLIN {
+					r.Fatalf("poll: %d, %v: %v", n, err, fds)
+				}
+				if done = stopped; done {
+					return
+				}
+				n, err := poller.Poll(fds[:1], -1)
+				if done = n == 1 && err == nil; !done {
+					r.Fatalf("poll of the listener: %d, %v", n, err)
+				}
+			})
+			if !stopped {
+				// The parent has not shown that it wants connections: those that it
+				// is offered go to the child as soon as that has.
+				r.Go("connector", func() {
+					c, err := main.Create(vls.TCP, true)
+					if err == nil {
+						err = main.Connect(c, endpoint(81))
+					}
+					if err != syscall.EINPROGRESS {
+						r.Fatalf("connect: %v", err)
+					}
+				})
+			}
+			r.Check(func() {
+				if !done {
+					r.Errorf("the poll has not ended")
+				}
+				if !stopped {
+					l.end()
+				}
+			})
+		}
+	}
+	rep := sched.Explore(t, sched.Options{Schedules: 500}, body(false))
+	t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
+	stalled := 0
+	for visit := 1; visit <= 2; visit++ {
+		rep, f, err := sched.Search(sched.Options{
+			Schedules: 100, Strategies: []sched.Strategy{sched.PCT(2), sched.Random},
+			Stall: []sched.Stall{{Thread: "asker", Point: "claim: shared, claimed", Visit: visit}},
+		}, body(true))
+		must(t, err)
+		if f != nil {
+			t.Errorf("stopped inside, visit %d: %s", visit, f)
+		}
+		stalled += rep.Stalled
+	}
+	if stalled == 0 {
+		t.Error("no thread was stopped")
+	}
+}
