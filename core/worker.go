@@ -175,7 +175,7 @@ type Thread struct {
 
 	// Apart from what any other thread writes: the mark is stored twice a call.
 	_     [fifo.Line]byte
-	mark  uint32 // index+1 of the session that it is inside of by its bias; see setMark
+	mark  uint32 // place of the session that it is inside of by its bias, and the ends; see setMark
 	whose uint64 // of a session's life that is biased to it
 	_     [fifo.Line]byte
 }
@@ -377,7 +377,7 @@ func (t *Thread) ready(s *Session, k waitKind, want int) bool {
 // looks again. ENOTCONN: the session was closed meanwhile, and must not be
 // touched any more.
 func (t *Thread) wait(s *Session, k waitKind, want int) error {
-	// So may who is inside by a session's bias: it is the only one that uses it.
+	// So may who is inside by a session's bias: nobody else uses that end.
 	if t.Bare || t.mark != 0 {
 		for range bareSpins {
 			if t.ready(s, k, want) {
