@@ -4,6 +4,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"vlsbench/vls"
 )
 
 // calls puts calls into a history, each with its begin and its end.
@@ -105,6 +107,39 @@ func TestTells(t *testing.T) {
 		at(3, 4, handleCall{kind: get, h: a, value: 77})))
 	if err == nil || !strings.Contains(err.Error(), "get 0x100000005 77") || !strings.Contains(err.Error(), "the session 0x100000005 with 536") {
 		t.Errorf("it says: %v", err)
+	}
+}
+
+// asker is a thread with a worker of its own.
+type asker struct{ vls.Unimplemented }
+
+func (asker) MultiThreadWorkers() bool { return true }
+
+// A call that is given up may be made again if the machine stood still. One that
+// was given up while all the others ran was starved.
+func TestLate(t *testing.T) {
+	m := new(team)
+	th := &mate{Thread: asker{}, team: m}
+	m.beats.Add(1000)
+	th.begin()
+	m.beats.Add(starved - 1)
+	if !th.late(syscall.ETIMEDOUT) {
+		t.Error("on a machine that stood still it is an answer")
+	}
+	if th.late(nil) || th.late(syscall.EBADFD) {
+		t.Error("another answer is none")
+	}
+	m.beats.Add(1)
+	if th.late(syscall.ETIMEDOUT) {
+		t.Error("a starved call may be made again")
+	}
+	th.begin()
+	if !th.late(syscall.ETIMEDOUT) {
+		t.Error("what was before the call counts")
+	}
+	th.Thread = vls.Unimplemented{}
+	if th.late(syscall.ETIMEDOUT) {
+		t.Error("without workers of their own there is nobody to ask")
 	}
 }
 
