@@ -5,10 +5,13 @@
 package census
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -215,31 +218,61 @@ func (c *counting) wait(operation string, begin, end func()) {
 	c.at = operation + ", waiting"
 	before := c.app.Locks()
 	failed := make(chan error, 1)
-	begun := make(chan struct{})
+	begun := make(chan string)
 	go func() {
 		defer func() {
 			f, _ := recover().(failure)
 			failed <- f.error
 		}()
-		close(begun)
+		begun <- goroutine()
 		begin()
 	}()
-	<-begun
-	// It sleeps when nothing has changed for a while.
-	last, since := fmt.Sprint(c.app.Locks()), time.Now()
-	for begun := time.Now(); time.Since(since) < 20*time.Millisecond && time.Since(begun) < limit; {
+	who, at := <-begun, time.Now()
+	// It waits when nothing has changed for a while and the thread sleeps. On a
+	// busy machine one that is still on its way there may not run for as long.
+	now, since := c.app.Locks(), at
+	for waits := false; !waits && time.Since(at) < limit; {
 		time.Sleep(time.Millisecond)
-		if now := fmt.Sprint(c.app.Locks()); now != last {
-			last, since = now, time.Now()
+		waits = time.Since(since) >= 20*time.Millisecond && sleeps(who)
+		last := now
+		if now = c.app.Locks(); !slices.Equal(now, last) {
+			waits, since = false, time.Now()
 		}
 	}
 	c.rows = append(c.rows, Row{
 		Strategy: c.s.Name, Mode: c.mode, Operation: operation, Waits: true,
-		Holds: held(c.app.Locks()),
+		Holds: held(now),
 	})
 	end()
 	check(<-failed)
 	c.rows[len(c.rows)-1].Takes = difference(before, c.app.Locks())
+}
+
+// goroutine is how a stack of the calling goroutine begins: "goroutine 12 ".
+func goroutine() string {
+	b := make([]byte, 64)
+	b = b[:runtime.Stack(b, false)]
+	return string(b[:bytes.IndexByte(b, '[')])
+}
+
+// sleeps reports whether a goroutine waits for another, by whatever means, rather
+// than for a processor. A fence in all threads, which may take long, is none of
+// these: it is on the way.
+func sleeps(who string) bool {
+	b := make([]byte, 1<<20)
+	for stack := range bytes.SplitSeq(b[:runtime.Stack(b, true)], []byte("\n\n")) {
+		if !bytes.HasPrefix(stack, []byte(who)) {
+			continue
+		}
+		state := string(stack[len(who)+1:])
+		for _, s := range []string{"runn", "preempted", "GC"} {
+			if strings.HasPrefix(state, s) {
+				return false
+			}
+		}
+		return !strings.Contains(state, "hw.HeavyFence(")
+	}
+	return true // it is over
 }
 
 // difference is what was taken between two counts.
