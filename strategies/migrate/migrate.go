@@ -42,7 +42,10 @@
 // in each wait, and at the start of each operation. It takes the session out of
 // its worker and leaves it in the VLS session; who asked takes P.r and S again,
 // and makes it its own (H.w). So everybody finds a session that is on its way,
-// whatever becomes of who asked.
+// whatever becomes of who asked. An owner that uses a session all the time is
+// quicker to take it again than who asked is to wake up: a thread to which that
+// happens twice asks for the session to be kept for it, and the others then let it
+// come first, for some ms.
 //
 // An owner that makes no call answers nobody. Who needs its sessions gets
 // ETIMEDOUT after 3 s, and everything is as it was; nobody else is delayed. The
@@ -291,6 +294,7 @@ type session struct {
 type unit struct {
 	parcels []*core.Parcel // the set's first
 	of      []*session     // the set first, the others in the order of the table
+	first   *worker        // who may take it first, nil: anybody
 	whole   atomic.Bool    // all of it lies there
 	taken   bool           // under S of all of them
 }

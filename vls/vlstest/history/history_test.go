@@ -4,6 +4,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"vlsbench/vls"
 )
 
 // calls puts calls into a history, each with its begin and its end.
@@ -108,6 +110,39 @@ func TestTells(t *testing.T) {
 	}
 }
 
+// asker is a thread with a worker of its own.
+type asker struct{ vls.Unimplemented }
+
+func (asker) MultiThreadWorkers() bool { return true }
+
+// A call that is given up may be made again if the machine stood still. One that
+// was given up while all the others ran was starved.
+func TestLate(t *testing.T) {
+	m := new(team)
+	th := &mate{Thread: asker{}, team: m}
+	m.beats.Add(1000)
+	th.begin()
+	m.beats.Add(starved - 1)
+	if !th.late(syscall.ETIMEDOUT) {
+		t.Error("on a machine that stood still it is an answer")
+	}
+	if th.late(nil) || th.late(syscall.EBADFD) {
+		t.Error("another answer is none")
+	}
+	m.beats.Add(1)
+	if th.late(syscall.ETIMEDOUT) {
+		t.Error("a starved call may be made again")
+	}
+	th.begin()
+	if !th.late(syscall.ETIMEDOUT) {
+		t.Error("what was before the call counts")
+	}
+	th.Thread = vls.Unimplemented{}
+	if th.late(syscall.ETIMEDOUT) {
+		t.Error("without workers of their own there is nobody to ask")
+	}
+}
+
 // Stamps are those of one counter, so calls that overlap are seen to, and so are
 // those that are left out.
 func TestOverlap(t *testing.T) {
@@ -137,7 +172,7 @@ func TestOverlap(t *testing.T) {
 // Of many answers that say nothing new the first are noted, and of all that
 // follow when they were.
 func TestNoteAgain(t *testing.T) {
-	l := newLogs[streamCall](1)[0]
+	l := newLogs[streamCall]([]*mate{{team: new(team)}})[0]
 	u := &user{log: l}
 	note := func(err error) { u.note(l.begin(), streamCall{kind: read}, err) }
 	for range streamBlocks + 2 { // stamps up to 10

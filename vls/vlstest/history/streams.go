@@ -166,19 +166,19 @@ func stream(s vls.Strategy, o Options, round int) error {
 	writers, unread := make([]atomic.Int32, conns), make([]atomic.Int32, conns)
 	blocking := round%4 >= 2
 	for c := range conns {
-		if x[c], y[c], err = m.pair(m.threads[c], m.threads[2+c]); err != nil {
+		if x[c], y[c], err = m.pair(m.mates[c], m.mates[2+c]); err != nil {
 			return err
 		}
 		writers[c].Store(int32(2 / conns))
 		if blocking {
-			if _, err := m.threads[2+c].Attr(y[c], core.SetFlags, make([]byte, 4)); err != nil {
+			if _, err := m.mates[2+c].Attr(y[c], core.SetFlags, make([]byte, 4)); err != nil {
 				return err
 			}
 		}
 	}
-	logs := newLogs[streamCall](len(m.threads))
+	logs := newLogs[streamCall](m.mates)
 	most := []int{8, small, 3000}[round%3]
-	err = m.all(func(i int, th vls.Thread) error {
+	err = m.all(func(i int, th *mate) error {
 		r := rand.New(rand.NewPCG(o.Seed, uint64(round*streamThreads+i)))
 		u := &user{th: th, log: logs[i], conn: of(i), unread: &unread[of(i)], r: r, buf: make([]byte, most)}
 		if i >= 2 {
@@ -196,7 +196,7 @@ func stream(s vls.Strategy, o Options, round int) error {
 			return fmt.Errorf("connection %d: %w", conn, err)
 		}
 	}
-	err = m.all(func(i int, th vls.Thread) error {
+	err = m.all(func(i int, th *mate) error {
 		switch {
 		case i < conns:
 			return closeOn(th, x[i])
@@ -213,7 +213,7 @@ func stream(s vls.Strategy, o Options, round int) error {
 
 // user is a thread at one end of a connection.
 type user struct {
-	th     vls.Thread
+	th     *mate
 	log    *log[streamCall]
 	conn   int
 	h      vls.Handle
@@ -274,7 +274,7 @@ func (u *user) writes(me byte, writers *atomic.Int32) error {
 			}
 			begin := u.log.begin()
 			n, err := u.th.Write(u.h, p)
-			if late(u.th, err) {
+			if u.th.late(err) {
 				continue
 			}
 			if err != nil && err != syscall.EWOULDBLOCK || n < 0 || n > len(p) {
@@ -291,7 +291,7 @@ func (u *user) writes(me byte, writers *atomic.Int32) error {
 	}
 	begin := u.log.begin()
 	err := u.th.Shutdown(u.h, syscall.SHUT_WR)
-	for late(u.th, err) {
+	for u.th.late(err) {
 		begin = u.log.begin()
 		err = u.th.Shutdown(u.h, syscall.SHUT_WR)
 	}
@@ -301,7 +301,7 @@ func (u *user) writes(me byte, writers *atomic.Int32) error {
 	}
 	begin = u.log.begin()
 	n, err := u.th.Write(u.h, u.buf[:1])
-	for late(u.th, err) {
+	for u.th.late(err) {
 		begin = u.log.begin()
 		n, err = u.th.Write(u.h, u.buf[:1])
 	}
@@ -326,7 +326,7 @@ func (u *user) reads() error {
 		} else {
 			n, err = u.th.Read(u.h, p)
 		}
-		if late(u.th, err) {
+		if u.th.late(err) {
 			continue
 		}
 		if err != nil && err != syscall.EWOULDBLOCK || n < 0 || n > len(p) {
