@@ -5,6 +5,7 @@ import (
 
 	"vlsbench/core"
 	"vlsbench/hw"
+	"vlsbench/sched"
 	"vlsbench/vls"
 )
 
@@ -21,7 +22,7 @@ func (p *process) helper(w *worker) (*thread, error) {
 
 // Fork copies the process while it is stopped.
 func (p *process) Fork() (vls.Process, error) {
-	p.mu.Lock() // nobody registers or leaves meanwhile
+	p.enlist() // nobody registers or leaves meanwhile
 	defer p.mu.Unlock()
 	t, err := p.helper(p.main)
 	if err != nil {
@@ -85,7 +86,9 @@ func (t *thread) freeze() (thaw func()) {
 		}
 		// A session was made and waits for P, to be entered in the table.
 		thaw()
-		runtime.Gosched()
+		if !sched.Spin("migrate: a session is not in the table yet") {
+			runtime.Gosched()
+		}
 	}
 }
 
@@ -267,7 +270,7 @@ func (p *process) undo() {
 func (p *process) Exit() error {
 	p.main.core.Orphan()
 	p.reap()
-	p.mu.Lock()
+	p.enlist()
 	defer p.mu.Unlock()
 	t, err := p.helper(p.main)
 	if err != nil {
@@ -316,7 +319,7 @@ func (p *process) Exit() error {
 // Kill keeps the threads of the process from their queues, so that who closes
 // what it held is alone there.
 func (p *process) Kill() error {
-	p.mu.Lock()
+	p.enlist()
 	p.dead.Store(true)
 	p.stop()
 	p.mu.Unlock()
