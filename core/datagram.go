@@ -273,6 +273,12 @@ func (t *Thread) send(s *Session, p []byte, ep Endpoint) (int, error) {
 	}
 }
 
+// Binds reports whether a Sendto would bind the session, for which it needs the
+// control: exclusive. Any thread that has the session.
+func (s *Session) Binds() bool {
+	return s.flags.Load()&fDgram != 0 && State(s.state.Load()) == StateClosed
+}
+
 // trySend sends a datagram, or returns the flow that has no room for it.
 func (t *Thread) trySend(s *Session, p []byte, ep Endpoint) (full *flow, err error) {
 	s.ctlAudit.Enter("session control", audit.Shared)

@@ -74,7 +74,7 @@ func (t *Thread) share() bool {
 	var fresh []*Session
 	ok := true
 	t.w.sessions.Each(func(_ uint64, s *Session) {
-		if s.sh != nil || s.epoll != nil || !ok {
+		if s.sh.Load() != nil || s.epoll != nil || !ok {
 			return
 		}
 		if sh := a.allocShared(); sh != nil {
@@ -93,10 +93,10 @@ func (t *Thread) share() bool {
 	for _, s := range fresh {
 		if ok {
 			s.settleDial()
-			s.sendTo(s.sh.handle)
+			s.sendTo(s.sh.Load().handle)
 			continue
 		}
-		a.freeShared(s.sh)
+		a.freeShared(s.sh.Load())
 		s.forget()
 	}
 	return ok
@@ -111,8 +111,8 @@ func (s *Session) image(w *Worker, p *Session, key Handle) {
 	if p.lsn != nil {
 		s.lsn = p.lsn.passive(key)
 	}
-	if p.sh != nil {
-		s.join(p.sh)
+	if sh := p.sh.Load(); sh != nil {
+		s.join(sh)
 	}
 }
 

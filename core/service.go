@@ -210,7 +210,7 @@ func (t *Thread) connect(s *Session, ep Endpoint) error {
 		// exclusion, and not when an event comes.
 		// Where there is no exclusion of the queue either it would change under
 		// those who look at it.
-		if s.flags.Load()&fNonblock != 0 && s.sh == nil && !a.hooks.Free {
+		if s.flags.Load()&fNonblock != 0 && s.sh.Load() == nil && !a.hooks.Free {
 			return syscall.EINPROGRESS
 		}
 		if err := t.awaitAnswer(s, r); err != nil {
@@ -238,7 +238,7 @@ func (t *Thread) connectOver(s *Session, err syscall.Errno) error {
 		s.others(func(o *Session) { o.fail(err) })
 	}
 	s.spread()
-	if nonblock || flags&(fMember|fPolled) != 0 || s.sh != nil {
+	if nonblock || flags&(fMember|fPolled) != 0 || s.sh.Load() != nil {
 		t.post(s.self(), EventConnected)
 	}
 	switch {
