@@ -20,9 +20,34 @@ type Resource struct {
 	part    atomic.Pointer[Resource] // of what this is a part; nil: of itself
 }
 
-// PartOf makes the resource one with another, nil: its own again. Nobody is
+// PartOf makes the resource one with another, of which it was no part: who is
+// inside it is inside of that from then on. nil: its own again, when nobody is
 // inside it.
-func (r *Resource) PartOf(whole *Resource) { r.part.Store(whole) }
+func (r *Resource) PartOf(whole *Resource) {
+	if whole == nil {
+		r.part.Store(nil)
+		return
+	}
+	r.mu.Lock()
+	whole.mu.Lock()
+	whole.holders = append(whole.holders, r.holders...)
+	r.holders = nil
+	r.part.Store(whole)
+	whole.mu.Unlock()
+	r.mu.Unlock()
+}
+
+// lock locks what the resource is a part of.
+func (r *Resource) lock() *Resource {
+	for {
+		w := r.whole()
+		w.mu.Lock()
+		if r.whole() == w {
+			return w
+		}
+		w.mu.Unlock()
+	}
+}
 
 func (r *Resource) whole() *Resource {
 	if w := r.part.Load(); w != nil {
@@ -57,8 +82,7 @@ func SetRun(s string) {
 func (r *Resource) Enter(what string, m Mode) {
 	h := holder{mode: m}
 	h.n = runtime.Callers(2, h.pcs[:])
-	r = r.whole()
-	r.mu.Lock()
+	r = r.lock()
 	for _, o := range r.holders {
 		if m == Exclusive || o.mode == Exclusive {
 			report := fmt.Sprintf("audit: %s entered %s while held %s (%s)\n-- entering:\n%s-- holding:\n%s",
@@ -75,8 +99,7 @@ func (r *Resource) Enter(what string, m Mode) {
 
 // Leave ends Enter with the same mode.
 func (r *Resource) Leave(m Mode) {
-	r = r.whole()
-	r.mu.Lock()
+	r = r.lock()
 	for i, o := range r.holders {
 		if o.mode == m {
 			r.holders = append(r.holders[:i], r.holders[i+1:]...)

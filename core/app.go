@@ -2,7 +2,6 @@ package core
 
 import (
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"vlsbench/audit"
 	"vlsbench/fifo"
 	"vlsbench/hw"
+	"vlsbench/sched"
 )
 
 // Hooks let a strategy act inside the core. They are set when the application
@@ -82,9 +82,16 @@ type App struct {
 
 	producers [fifo.MaxProducers]atomic.Pointer[Thread]
 
-	mu    sync.Mutex // of what follows, and of who is whose parent
-	inUse [256]bool  // worker indices
+	indices [256]atomic.Uint32 // of workers: what each is
 }
+
+// What an index of a worker is.
+const (
+	indexFree  = iota
+	indexTaken // by the one who makes a worker of it, or looks whether it can be given out
+	indexUsed
+	indexGone // as soon as nobody is inside there it is free
+)
 
 // setting is a number of the configuration, under its name in vcl.conf.
 type setting struct {
@@ -197,11 +204,12 @@ func (a *App) Usage() Usage {
 func (a *App) NewWorker() (*Worker, error) { return a.newWorker(nil) }
 
 func (a *App) newWorker(parent *Worker) (*Worker, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	for i := range a.cfg.MaxWorkers {
-		if a.inUse[i] && !a.vacate(a.workers[i].Load()) {
+		if !a.indices[i].CompareAndSwap(indexFree, indexTaken) && !a.vacate(i) {
 			continue
+		}
+		if sched.Enabled {
+			sched.Point("core: a worker's index taken, before there is a worker")
 		}
 		// A worker's queue and the generations of its slots outlive it, so
 		// that what others still send to it goes nowhere.
@@ -209,16 +217,22 @@ func (a *App) newWorker(parent *Worker) (*Worker, error) {
 		if w == nil {
 			mq, err := fifo.NewQueue(a.seg, a.cfg.EventQueueSize, a.order)
 			if err != nil {
+				a.indices[i].Store(indexFree)
 				return nil, syscall.ENOMEM
 			}
 			w = &Worker{app: a, index: uint32(i), mq: mq}
 			w.sessions.init(uint32(i))
 			a.workers[i].Store(w)
 		}
-		a.inUse[i] = true
-		w.parent, w.sibling, w.Owner = parent, nil, nil
+		w.Owner, w.sibling = nil, nil
+		w.family.Store(new(family))
+		w.parent.Store(nil)
+		if parent != nil {
+			w.parent.Store(parent.family.Load())
+		}
 		w.forked.Store(false)
 		w.gone.Store(false)
+		a.indices[i].Store(indexUsed)
 		return w, nil
 	}
 	return nil, syscall.ENOMEM
@@ -229,18 +243,32 @@ func (t *Thread) retire(w *Worker) {
 	a := w.app
 	w.gone.Store(true)
 	t.failCalls(w)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	w.orphan()
-	a.vacate(w)
+	w.Orphan()
+	if sched.Enabled {
+		sched.Point("core: a worker is gone, before its index is")
+	}
+	at := &a.indices[w.index]
+	at.Store(indexGone)
+	if a.vacate(int(w.index)) {
+		at.Store(indexFree)
+	}
 }
 
-// vacate takes back the index of a worker that is gone, and the numbers of the
-// threads that it had, if none is inside it any more. Those of a dead process
-// leave their waits in their own time, and may find the queue and the waiters
-// of their worker as they were until then. Under mu.
-func (a *App) vacate(w *Worker) bool {
-	if !w.gone.Load() || w.inside.Load() != 0 || a.hooks.Free && w.sessions.Used() != 0 {
+// vacate takes the index of a worker that is gone, and the numbers of the threads
+// that it had, if none is inside it any more: true. Those of a dead process leave
+// their waits in their own time, and may find the queue and the waiters of their
+// worker as they were until then.
+func (a *App) vacate(i int) bool {
+	at := &a.indices[i]
+	if at.Load() != indexGone || !at.CompareAndSwap(indexGone, indexTaken) {
+		return false
+	}
+	if sched.Enabled {
+		sched.Point("core: the index of one that is gone taken, before the look who is inside")
+	}
+	w := a.workers[i].Load()
+	if w.inside.Load() != 0 || a.hooks.Free && w.sessions.Used() != 0 {
+		at.Store(indexGone)
 		return false
 	}
 	for i := range a.producers {
@@ -249,7 +277,6 @@ func (a *App) vacate(w *Worker) bool {
 		}
 	}
 	w.reap()
-	a.inUse[w.index] = false
 	return true
 }
 

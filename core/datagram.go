@@ -124,6 +124,9 @@ func (y *ports) change(port uint16, change func([]*dgram) ([]*dgram, bool)) bool
 		if !ok {
 			return false
 		}
+		if sched.Enabled {
+			sched.Point("datagram: between who is bound and the swap")
+		}
 		if at.CompareAndSwap(old, &list) {
 			return true
 		}
@@ -180,6 +183,9 @@ func (t *Thread) bindDgram(s *Session, ep Endpoint) error {
 			d.ep = y.ephemeral(ep.Addr())
 		}
 		if y.bound.enter(d) {
+			if sched.Enabled {
+				sched.Point("datagram: bound, before its session is")
+			}
 			s.local = d.ep
 			s.state.Store(uint32(StateListen))
 			s.others(func(o *Session) {
@@ -271,6 +277,12 @@ func (t *Thread) send(s *Session, p []byte, ep Endpoint) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// Binds reports whether a Sendto would bind the session, for which it needs the
+// control: exclusive. Any thread that has the session.
+func (s *Session) Binds() bool {
+	return s.flags.Load()&fDgram != 0 && State(s.state.Load()) == StateClosed
 }
 
 // trySend sends a datagram, or returns the flow that has no room for it.

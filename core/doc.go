@@ -68,11 +68,13 @@
 // take and give back slots, post and dispatch, read a set and change it at once,
 // and one that is stopped anywhere stops none of the others. What is left of the
 // contract is rx, tx and control of each session: its rx end, its tx end, and
-// both, to be claimed with [Thread.Claim] or entered with [Thread.Enter]. A
+// all of it, to be claimed with [Thread.Claim] or entered with [Thread.Enter]. A
 // session is born claimed, closed with [Thread.CloseHandle], and ended by the
 // last who is inside. The set of an EpollWait or EpollCtl is kept by
-// [Worker.Pin]. Those that share a session by fork are claimed together. There
-// are no calls and no hand-over then.
+// [Worker.Pin]. Those that share a session by fork are claimed together. Fork, and
+// a close of what others share, claim the control of it and not its ends. A Sendto
+// that binds ([Session.Binds]) needs all of it. There are no calls and no hand-over
+// then.
 //
 // # Fork
 //

@@ -2,9 +2,11 @@ package core
 
 import (
 	"runtime"
+	"sync/atomic"
 	"syscall"
 
 	"vlsbench/audit"
+	"vlsbench/sched"
 )
 
 // Fork registers a worker that is the image of t's: it has every session of it
@@ -72,7 +74,7 @@ func (t *Thread) share() bool {
 	var fresh []*Session
 	ok := true
 	t.w.sessions.Each(func(_ uint64, s *Session) {
-		if s.sh != nil || s.epoll != nil || !ok {
+		if s.sh.Load() != nil || s.epoll != nil || !ok {
 			return
 		}
 		if sh := a.allocShared(); sh != nil {
@@ -91,10 +93,10 @@ func (t *Thread) share() bool {
 	for _, s := range fresh {
 		if ok {
 			s.settleDial()
-			s.sendTo(s.sh.handle)
+			s.sendTo(s.sh.Load().handle)
 			continue
 		}
-		a.freeShared(s.sh)
+		a.freeShared(s.sh.Load())
 		s.forget()
 	}
 	return ok
@@ -109,8 +111,8 @@ func (s *Session) image(w *Worker, p *Session, key Handle) {
 	if p.lsn != nil {
 		s.lsn = p.lsn.passive(key)
 	}
-	if p.sh != nil {
-		s.join(p.sh)
+	if sh := p.sh.Load(); sh != nil {
+		s.join(sh)
 	}
 }
 
@@ -173,23 +175,79 @@ func (s *Session) settleDial() {
 	}
 }
 
+// family is the children of one process that have died and are its to close. It
+// takes no lock: who is stopped with it may keep from being closed what he was
+// about to close.
+type family struct {
+	dead atomic.Pointer[Worker] // newest first, linked by sibling; nobody: those to come are not its
+	rest atomic.Pointer[Worker] // taken from there, and not closed yet
+}
+
+// childless ends the dead of a process that has exited.
+var childless = new(Worker)
+
+// end makes children that die from now on not the family's. Those that have died
+// are its to close.
+func (f *family) end() {
+	if d := f.dead.Swap(childless); d != childless {
+		f.keep(d)
+	}
+}
+
+// keep adds a list of the dead to the rest.
+func (f *family) keep(d *Worker) {
+	for d != nil {
+		next := d.sibling
+		for {
+			old := f.rest.Load()
+			d.sibling = old
+			if sched.Enabled {
+				sched.Point("core: between the look at the dead and their swap")
+			}
+			if f.rest.CompareAndSwap(old, d) {
+				break
+			}
+		}
+		d = next
+	}
+}
+
+// takeDead takes all of one of the lists, nil if there is none.
+func takeDead(list *atomic.Pointer[Worker]) *Worker {
+	for {
+		d := list.Load()
+		if d == nil || d == childless {
+			return nil
+		}
+		if list.CompareAndSwap(d, nil) {
+			return d
+		}
+	}
+}
+
 // Die declares that the worker's process is gone, without a word: its threads
 // make no call any more, and those that wait in one do not come back from it
 // with anything. What it held is to be given back by its parent, which finds it
 // by TakeDead at its next wait or exit. False: it has no parent that could, and
 // whoever calls does.
 func (w *Worker) Die() bool {
-	a := w.app
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	p := w.parent
-	if p == nil {
+	f := w.parent.Swap(nil)
+	if f == nil {
 		return false
 	}
-	w.parent = nil
-	w.sibling = p.dead.Load()
-	p.dead.Store(w)
-	return true
+	for {
+		old := f.dead.Load()
+		if old == childless {
+			return false
+		}
+		w.sibling = old
+		if sched.Enabled {
+			sched.Point("core: dead, before its parent can know")
+		}
+		if f.dead.CompareAndSwap(old, w) {
+			return true
+		}
+	}
 }
 
 // TakeDead is a worker whose process has died and that is w's to close, or nil:
@@ -197,52 +255,30 @@ func (w *Worker) Die() bool {
 // and then the worker, as the exit of its process would have. Any thread, where
 // it holds nothing.
 func (w *Worker) TakeDead() *Worker {
-	if w.dead.Load() == nil {
-		return nil
-	}
-	if !w.app.hooks.Free {
-		w.app.mu.Lock()
-	} else if !w.app.mu.TryLock() {
-		return nil // whoever has it may not be running
-	}
-	defer w.app.mu.Unlock()
-	d := w.dead.Load()
+	f := w.family.Load()
+	d := takeDead(&f.rest)
 	if d == nil {
-		return nil
+		if d = takeDead(&f.dead); d == nil {
+			return nil
+		}
 	}
-	w.dead.Store(d.sibling)
+	if sched.Enabled {
+		sched.Point("core: the dead are taken, before the rest is given back")
+	}
+	f.keep(d.sibling)
 	d.sibling = nil
-	d.orphan()
-	for c := d.dead.Load(); c != nil; {
-		next := c.sibling
-		c.sibling = w.dead.Load()
-		w.dead.Store(c)
-		c = next
-	}
-	d.dead.Store(nil)
+	c := d.family.Load()
+	c.end()
+	f.keep(takeDead(&c.rest))
 	return d
 }
 
 // PutDead takes TakeDead back: the worker could not be closed yet.
 func (w *Worker) PutDead(d *Worker) {
-	w.app.mu.Lock()
-	d.sibling = w.dead.Load()
-	w.dead.Store(d)
-	w.app.mu.Unlock()
+	d.sibling = nil
+	w.family.Load().keep(d)
 }
 
 // Orphan is the first thing that an exit does: children that die from then on
 // are not the worker's, and what TakeDead has still to give is all.
-func (w *Worker) Orphan() {
-	w.app.mu.Lock()
-	w.orphan()
-	w.app.mu.Unlock()
-}
-
-func (w *Worker) orphan() {
-	for i := range w.app.workers {
-		if c := w.app.workers[i].Load(); c != nil && c.parent == w {
-			c.parent = nil
-		}
-	}
-}
+func (w *Worker) Orphan() { w.family.Load().end() }

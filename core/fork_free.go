@@ -7,8 +7,8 @@ import (
 )
 
 // forkFree is Fork where ends of sessions are claimed: one session after the
-// other, each with both ends claimed. A session that is made, or closed,
-// meanwhile may be the child's or not.
+// other, each with its control claimed. Who reads and writes it goes on. A session
+// that is made, or closed, meanwhile may be the child's or not.
 func (t *Thread) forkFree(child *Worker, made func(parent, child *Session)) (*Worker, error) {
 	w := t.w
 	n := w.sessions.made.Load()
@@ -19,14 +19,14 @@ func (t *Thread) forkFree(child *Worker, made func(parent, child *Session)) (*Wo
 				continue
 			}
 			// Not by a bias: it is shared from here on.
-			p, err := t.claim(w.sessions.find(h), Handle(h), BothEnds, waits)
+			p, err := t.claim(w.sessions.find(h), Handle(h), control, waits)
 			if err != nil {
 				continue // closed meanwhile
 			}
 			if p.IsEpoll() == sets {
 				err = f(p, h)
 			}
-			t.release(p, BothEnds)
+			t.release(p, control)
 			if err != nil {
 				return err
 			}
@@ -34,38 +34,33 @@ func (t *Thread) forkFree(child *Worker, made func(parent, child *Session)) (*Wo
 		}
 		return nil
 	}
-	enter := func(p, c *Session, key, name uint64) {
+	enter := func(p, c *Session, key, name, shared uint64) {
 		if made != nil {
 			made(p, c)
 		}
-		c.life.Store(key>>32<<lifeGen | lifePin)
+		c.life.Store(key>>32<<lifeGen | lifePin | shared)
+		if sched.Enabled {
+			sched.Point("fork: an image is whole, before anybody finds it")
+		}
 		child.sessions.show(key, name)
 	}
 	each(true, func(p *Session, name uint64) error {
 		key, c := child.sessions.image(Handle(name).Index())
 		c.image(child, p, Handle(key))
 		c.epoll = newReady(c)
-		enter(p, c, key, name)
+		enter(p, c, key, name, 0)
 		return nil
 	})
 	err := each(false, func(p *Session, name uint64) error {
-		var fresh *shared
-		if p.sh == nil {
-			if fresh = t.w.app.allocShared(); fresh == nil {
-				return syscall.ENOMEM
-			}
-			p.join(fresh)
-			p.settleDial()
-			p.sendTo(fresh.handle)
-			// The rest of the claim that the caller gives back.
-			fresh.claim.Or(uint64(BothEnds))
+		if p.sh.Load() == nil && !t.shareFree(p) {
+			return syscall.ENOMEM
 		}
 		key, c := child.sessions.image(Handle(name).Index())
 		c.image(child, p, Handle(key))
 		c.missed.Store(p.missed.Load())
 		c.full.Store(p.full.Load())
 		c.failed.Store(p.failed.Load())
-		enter(p, c, key, name)
+		enter(p, c, key, name, lifeShared)
 		if m := p.member.Load(); m != nil {
 			if set := child.sessions.Get(child.sessions.Live(m.set.index)); set != nil && set.epoll != nil {
 				o := &member{set: set.epoll.free, s: c, gen: key >> 32, events: m.events, data: m.data}
@@ -87,4 +82,28 @@ func (t *Thread) forkFree(child *Worker, made func(parent, child *Session)) (*Wo
 	w.forked.Store(true)
 	child.forked.Store(true)
 	return child, nil
+}
+
+// shareFree makes a session, of which the caller has the control, one that can be
+// shared: false: there is no room. Who is inside of an end is from then on inside
+// of that of what is shared, and leaves it there, too.
+func (t *Thread) shareFree(p *Session) bool {
+	sh := t.w.app.allocShared()
+	if sh == nil {
+		return false
+	}
+	p.join(sh)
+	p.settleDial()
+	p.sendTo(sh.handle)
+	gen := sh.claim.Load()
+	for {
+		l := p.life.Load()
+		sh.claim.Store(gen | uint64(control) | l&uint64(RxEnd|TxEnd))
+		if sched.Enabled {
+			sched.Point("fork: between who is inside of a session and the word that it is shared")
+		}
+		if p.life.CompareAndSwap(l, l|lifeShared) {
+			return true
+		}
+	}
 }

@@ -31,7 +31,7 @@ func TestForkWithFullShared(t *testing.T) {
 		if n := a.Usage().Shared; n != 0 {
 			t.Errorf("%d sessions are counted as shared", n)
 		}
-		if x.sh != nil || y.sh != nil || w.Forked() {
+		if x.sh.Load() != nil || y.sh.Load() != nil || w.Forked() {
 			t.Error("sessions are shared, and nobody is there to share them")
 		}
 	}

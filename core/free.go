@@ -114,15 +114,18 @@ func (t *Thread) sleepFree(s *Session, k waitKind, want int) {
 	t.getUp()
 }
 
-// enterAll tells the auditor that all of a session is the caller's.
-func (s *Session) enterAll() {
+// enterAll tells the auditor that all of a session is the caller's, or if others
+// share it, its control; leave ends that.
+func (s *Session) enterAll() (leave func()) {
 	s.ctlAudit.Enter("session control", audit.Exclusive)
+	if sh := s.sh.Load(); sh != nil && len(sh.audience.Load().who) > 1 {
+		return func() { s.ctlAudit.Leave(audit.Exclusive) }
+	}
 	s.rxAudit.Enter("session rx", audit.Exclusive)
 	s.txAudit.Enter("session tx", audit.Exclusive)
-}
-
-func (s *Session) leaveAll() {
-	s.rxAudit.Leave(audit.Exclusive)
-	s.txAudit.Leave(audit.Exclusive)
-	s.ctlAudit.Leave(audit.Exclusive)
+	return func() {
+		s.rxAudit.Leave(audit.Exclusive)
+		s.txAudit.Leave(audit.Exclusive)
+		s.ctlAudit.Leave(audit.Exclusive)
+	}
 }

@@ -74,18 +74,19 @@ func (t *Thread) handOver(s, o *Session) {
 	s.settleDial()
 	o.like(s)
 	o.flags.Or(s.flags.Load() & fServes)
-	o.w, o.handle, o.sh, o.lsn = w, s.handle, s.sh, s.lsn
+	o.w, o.handle, o.lsn = w, s.handle, s.lsn
+	o.sh.Store(s.sh.Load())
 	if s.epoll != nil {
 		o.epoll = &epollSet{}
 	}
 	// Who still waits here looks at the fifos until it has left.
 	s.hold()
-	if s.sh == nil {
+	if s.sh.Load() == nil {
 		// Nobody is told. Who adopts it looks, before it first sleeps.
 		s.sendTo(0)
 	} else {
 		// What those that share it do to it is done to it on its way, too.
-		s.sh.change(func(a *audience) { a.adrift = append(a.adrift, o) })
+		s.sh.Load().change(func(a *audience) { a.adrift = append(a.adrift, o) })
 	}
 	s.flags.Or(fMoved | fClosing)
 	s.flags.And(^uint32(fRead | fWrite))
@@ -145,7 +146,7 @@ func (t *Thread) Unreserve(s *Session) { t.w.unref(s) }
 // exclusive, of all that share it.
 func (t *Thread) Adopt(s *Session, p *Parcel) {
 	o := &p.s
-	if sh := o.sh; sh != nil {
+	if sh := o.sh.Load(); sh != nil {
 		sh.change(func(a *audience) {
 			a.who[slices.Index(a.who, o.handle)] = s.handle
 			a.adrift = slices.DeleteFunc(a.adrift, func(x *Session) bool { return x == o })

@@ -10,16 +10,20 @@ import (
 	"vlsbench/sched"
 )
 
-// Ends are ends of a session that an operation claims, where that is how they
-// are excluded: the rx end stands for session rx, the tx end for session tx, and
-// both for session control.
+// Ends are what an operation claims of a session, where that is how it is
+// excluded: the rx end stands for session rx, the tx end for session tx, and all
+// for session control. Control alone is for a fork, which keeps others from
+// changing the session, but for what comes and goes at its ends.
 type Ends uint64
 
 // The ends of a session.
 const (
-	RxEnd Ends = 1 << iota
-	TxEnd
-	BothEnds = RxEnd | TxEnd
+	RxEnd   Ends = 1 << 0
+	TxEnd   Ends = 1 << 1
+	control Ends = 1 << 24
+
+	// BothEnds is all of a session: its ends, and its control.
+	BothEnds = RxEnd | TxEnd | control
 )
 
 // A session's life, beside the claims: of each end whether somebody met its
@@ -33,8 +37,13 @@ const (
 // no more, and has it ended unless the thread is inside; it ends it as it leaves.
 // Until then the end that it is not at can be claimed. A session whose bias was
 // given up has none any more.
+//
+// A session that is not biased has, in the place of the thread, the claim of its
+// control, whether somebody met that, and whether it is shared by fork: then what
+// is claimed of it is claimed in a word in common, too.
 const (
 	lifeMet     = uint64(BothEnds) << 2
+	lifeMetEnds = uint64(RxEnd|TxEnd) << 2 // of one that is biased
 	lifeClosing = 1 << 4
 	lifeEnded   = 1 << 5 // torn down
 	lifeBiased  = 1 << 6
@@ -42,6 +51,7 @@ const (
 	lifePin     = 1 << 8
 	lifePins    = 1<<24 - lifePin
 	lifeThread  = 24 // shift: number of the thread that it is biased to
+	lifeShared  = 1 << 25
 	lifeGen     = 32 // shift
 
 	// lifeWhose is what a thread compares to see whether a session is its own.
@@ -151,15 +161,17 @@ func (t *Thread) claim(sl *slot[Session], h Handle, e Ends, how manners) (*Sessi
 	if sl.handle.Load() != uint64(h) {
 		return nil, syscall.EBADFD
 	}
+	shared := l&lifeShared != 0
 	if l&(uint64(e)|lifeClosing|lifeBiased) != 0 || !s.life.CompareAndSwap(l, l|uint64(e)) {
-		if err := t.claimSlow(s, l>>lifeGen, e, how); err != nil {
+		var err error
+		if shared, err = t.claimSlow(s, l>>lifeGen, e, how); err != nil {
 			return nil, err
 		}
 	}
 	if sched.Enabled {
 		sched.Point("claim: claimed")
 	}
-	if s.sh != nil {
+	if shared {
 		if err := t.claimShared(s, e, how); err != nil {
 			return nil, err
 		}
@@ -189,7 +201,7 @@ func (t *Thread) giveUp(s *Session) {
 // of a session that is closing, by whoever is then the last. Where there are
 // claims beside the bias that is who ends the last of them.
 func closers(l uint64) Ends {
-	if l&lifeClosing != 0 && l&uint64(BothEnds) == 0 {
+	if l&lifeClosing != 0 && l&uint64(RxEnd|TxEnd) == 0 {
 		return BothEnds
 	}
 	return 0
@@ -203,7 +215,7 @@ func (t *Thread) unbias(s *Session, l uint64, get Ends) bool {
 		sched.Point("bias: before its end")
 	}
 	n := l&^(lifeBiased|0xff<<lifeThread) | uint64(get)
-	met := l & lifeMet &^ (n & uint64(BothEnds) << 2)
+	met := l & lifeMetEnds &^ (n & uint64(RxEnd|TxEnd) << 2)
 	if met != 0 {
 		n = n&^met + lifePin
 	}
@@ -244,8 +256,8 @@ func (t *Thread) Reclaim(s *Session, e Ends) bool {
 }
 
 func (t *Thread) reclaim(s *Session, e Ends, how manners) error {
-	err := t.claimSlow(s, s.life.Load()>>lifeGen, e, how)
-	if err == nil && s.sh != nil {
+	shared, err := t.claimSlow(s, s.life.Load()>>lifeGen, e, how)
+	if err == nil && shared {
 		err = t.claimShared(s, e, how)
 	}
 	return err
@@ -260,19 +272,22 @@ func (t *Thread) attendFree(s *Session) {
 	}
 }
 
-// claimSlow claims ends of a session of a generation, or none.
-func (t *Thread) claimSlow(s *Session, gen uint64, e Ends, how manners) error {
-	have, err := t.take(s, &s.life, gen, e, how)
+// claimSlow claims ends of a session of a generation, or none, and reports whether
+// it was shared by then: what is claimed of it before it is shared is claimed in
+// the word in common by who shares it.
+func (t *Thread) claimSlow(s *Session, gen uint64, e Ends, how manners) (shared bool, err error) {
+	have, shared, err := t.take(s, &s.life, gen, e, how)
 	if err != nil && have != 0 {
-		t.drop(s, have)
+		t.drop(s, have, true)
 	}
-	return err
+	return shared, err
 }
 
 // claimShared claims ends of what a session shares by fork, of which it has its
 // own; or gives its own back.
 func (t *Thread) claimShared(s *Session, e Ends, how manners) error {
-	have, err := t.take(s, &s.sh.claim, s.life.Load()>>lifeGen, e, how)
+	sh := s.sh.Load()
+	have, _, err := t.take(s, &sh.claim, s.life.Load()>>lifeGen, e, how)
 	if err == nil {
 		if sched.Enabled {
 			sched.Point("claim: shared, claimed")
@@ -280,21 +295,22 @@ func (t *Thread) claimShared(s *Session, e Ends, how manners) error {
 		return nil
 	}
 	if have != 0 {
-		t.dropShared(s.sh, have)
+		t.dropShared(sh, have)
 	}
-	t.drop(s, e)
+	t.drop(s, e, true)
 	return err
 }
 
-// take claims ends in a word, that of a session or of what it shares. Of both
-// ends rx is claimed first, so that two who want both do not wait for each
-// other. What it has claimed when it fails is the caller's to give back.
-func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, how manners) (have Ends, err error) {
+// take claims ends in a word, that of a session or of what it shares, and reports
+// whether the first says that the session is shared. Of all that it wants control
+// is claimed first, and rx before tx, so that two who want the same do not wait
+// for each other. What it has claimed when it fails is the caller's to give back.
+func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, how manners) (have Ends, shared bool, err error) {
 	at := Ends(0) // where the one it is biased to is inside
 	for i := 0; ; i++ {
 		l := s.life.Load()
 		if l>>lifeGen != gen || l&lifeClosing != 0 {
-			return have, syscall.EBADFD
+			return have, false, syscall.EBADFD
 		}
 		if word != &s.life {
 			l = word.Load()
@@ -303,18 +319,21 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, how m
 			sched.Point("claim: between the look at a claim and the swap")
 		}
 		taken := Ends(l) & BothEnds
+		if l&lifeBiased != 0 {
+			taken = Ends(l)&(RxEnd|TxEnd) | control // others may be beside who has the bias
+		} else if l&lifeClosing != 0 {
+			taken |= control // so, of what is shared, is its control alone
+		}
 		switch {
-		case l&lifeClosing != 0:
-			taken = BothEnds // nobody gets an end any more
 		case l&lifeBiased == 0:
 		case l&(lifeWhose&^lifeRevoked) == t.whose:
 			// It is this thread's own, which is not inside.
 			get := e
-			if taken&e != 0 {
+			if taken&e&(RxEnd|TxEnd) != 0 {
 				get = 0
 			}
 			if t.unbias(s, l, get) && get != 0 {
-				return e, nil
+				return e, false, nil
 			}
 			continue
 		case l&lifeRevoked == 0:
@@ -330,19 +349,28 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, how m
 		}
 		get := e &^ have
 		free := get &^ taken
-		if get&RxEnd != 0 && free&RxEnd == 0 {
+		switch {
+		case get&control != 0 && free&control == 0:
 			free = 0
+		case get&RxEnd != 0 && free&RxEnd == 0:
+			free &= control
 		}
 		if free != 0 {
 			if word.CompareAndSwap(l, l|uint64(free)) {
 				if have |= free; have == e {
-					return have, nil
+					return have, l&(lifeBiased|lifeShared) == lifeShared, nil
 				}
 			}
 			continue
 		}
 		in := taken & get // whose claim it is that stands in the way
-		if in&RxEnd != 0 {
+		if l&lifeBiased != 0 {
+			in &^= control // the ends are told of
+		}
+		switch {
+		case in&control != 0:
+			in = control
+		case in&RxEnd != 0:
 			in = RxEnd
 		}
 		if i < claimSpins {
@@ -355,7 +383,7 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, how m
 		}
 		if how == goesOn || how == asSession && s.flags.Load()&fNonblock != 0 {
 			if word.CompareAndSwap(l, l|uint64(in)<<2) {
-				return have, syscall.EWOULDBLOCK
+				return have, false, syscall.EWOULDBLOCK
 			}
 			continue
 		}
@@ -377,7 +405,17 @@ func (t *Thread) awaitClaim(s *Session, word *atomic.Uint64, gen uint64, e, at E
 		if sched.Enabled {
 			sched.Point("claim: between the look at a claim and the word that it was met")
 		}
-		if l&(uint64(e)|lifeClosing) == 0 && (l&lifeBiased == 0 || at&e == 0) {
+		held := e & Ends(l)
+		switch {
+		case l&lifeBiased == 0 && l&lifeClosing != 0:
+			held |= e & control
+		case l&lifeBiased == 0:
+		case e == control:
+			held = 0 // whose claim it was has left, and got a bias
+		default:
+			held |= e & at
+		}
+		if held == 0 {
 			break
 		}
 		if met := l | uint64(e)<<2; met == l || word.CompareAndSwap(l, met) {
@@ -402,31 +440,37 @@ func (t *Thread) Release(s *Session, e Ends) {
 }
 
 func (t *Thread) release(s *Session, e Ends) {
-	shared := s.sh != nil
-	if shared {
-		t.dropShared(s.sh, e)
-	}
 	l := s.life.Load()
 	if sched.Enabled {
 		sched.Point("claim: between life and its end")
 	}
+	if l&(lifeBiased|lifeShared|lifeMet|lifeClosing) != 0 {
+		t.drop(s, e, false)
+		return
+	}
 	n := l &^ uint64(e)
 	// Who has read or written will do so again; that it made the session says
 	// little.
-	if e != BothEnds && n&(uint64(BothEnds)|lifeRevoked) == 0 && !shared && t.w.app.order == fifo.Release {
+	if e&control == 0 && n&(uint64(BothEnds)|lifeRevoked) == 0 && t.w.app.order == fifo.Release {
 		n |= t.whose
 	}
-	if l&(lifeMet|lifeClosing) != 0 || !s.life.CompareAndSwap(l, n) {
-		t.drop(s, e)
+	if !s.life.CompareAndSwap(l, n) {
+		t.drop(s, e, false)
 	}
 }
 
-// drop ends claims in a session's own word.
-func (t *Thread) drop(s *Session, e Ends) {
+// drop ends claims in a session's own word, and before that, unless it is told
+// that they have ended there, in the word of what it shares.
+func (t *Thread) drop(s *Session, e Ends, own bool) {
 	for {
 		l := s.life.Load()
 		if sched.Enabled {
 			sched.Point("claim: between life and its end")
+		}
+		if !own && l&(lifeBiased|lifeShared) == lifeShared {
+			t.dropShared(s.sh.Load(), e)
+			own = true
+			continue
 		}
 		n := l &^ uint64(e)
 		switch {
@@ -459,7 +503,7 @@ func (t *Thread) drop(s *Session, e Ends) {
 }
 
 // dropShared ends claims in the word of what sessions share. If some of them are
-// to end, and nobody else is inside, they end here.
+// to end, and nobody has its control any more, they end here.
 func (t *Thread) dropShared(sh *shared, e Ends) {
 	for {
 		a := sh.audience.Load() // before another can have it
@@ -469,16 +513,14 @@ func (t *Thread) dropShared(sh *shared, e Ends) {
 		}
 		met := l & (uint64(e) << 2)
 		n := l &^ (uint64(e) | met)
-		ends := l&lifeClosing != 0 && n&uint64(BothEnds) == 0
-		if ends {
-			n = l &^ lifeClosing
-			if n |= uint64(BothEnds); !sh.claim.CompareAndSwap(l, n) {
+		if l&lifeClosing != 0 && n&uint64(control) == 0 {
+			if n = l&^lifeClosing | uint64(control); !sh.claim.CompareAndSwap(l, n) {
 				continue
 			}
 			if t.endLeaving(sh) {
 				return
 			}
-			e = BothEnds
+			e |= control
 			continue
 		}
 		if !sh.claim.CompareAndSwap(l, n) {
@@ -521,23 +563,26 @@ func (t *Thread) endShared(s *Session, sh *shared) {
 		if l>>lifeGen != gen {
 			return // somebody has ended it, as the last one
 		}
-		if l&uint64(BothEnds) != 0 {
+		if l&uint64(control) != 0 {
 			if sh.claim.CompareAndSwap(l, l|lifeClosing) {
 				return
 			}
-		} else if sh.claim.CompareAndSwap(l, l|uint64(BothEnds)) {
+		} else if sh.claim.CompareAndSwap(l, l|uint64(control)) {
 			if !t.endLeaving(sh) {
-				t.dropShared(sh, BothEnds)
+				t.dropShared(sh, control)
 			}
 			return
 		}
 	}
 }
 
-// endLeaving ends the sessions that wait for it, of what they share, all of which
-// the caller has claimed. True: nobody shares it any more.
+// endLeaving ends the sessions that wait for it, of what they share, the control
+// of which the caller has claimed. True: nobody shares it any more.
+//
+// Who reads and writes in another process goes on meanwhile: a session that
+// leaves touches no more than who shares, and the last one has nobody beside it.
 func (t *Thread) endLeaving(sh *shared) (last bool) {
-	sched.Point("close: all that is shared is claimed, before the end")
+	sched.Point("close: control of what is shared is claimed, before the end")
 	for s := sh.leaving.Swap(nil); s != nil; {
 		next := s.zombie
 		s.zombie = nil
@@ -637,12 +682,12 @@ func (t *Thread) CloseHandle(h Handle) error {
 		switch {
 		case l&lifeBiased == 0:
 		case l&(lifeWhose&^lifeRevoked) == t.whose:
-			n &^= lifeBiased
+			n &^= lifeBiased | 0xff<<lifeThread
 		default:
 			others = true
 			n |= lifeRevoked
 		}
-		mine = !others && l&uint64(BothEnds) == 0
+		mine = !others && n&uint64(BothEnds) == 0
 		if mine {
 			n |= uint64(BothEnds)
 		}
@@ -686,18 +731,18 @@ func (t *Thread) CloseHandle(h Handle) error {
 // end ends a session that is closing, of which the caller has both ends and
 // nobody gets one any more.
 func (t *Thread) end(s *Session) {
-	if s.sh != nil {
-		t.endShared(s, s.sh)
+	if sh := s.sh.Load(); sh != nil {
+		t.endShared(s, sh)
 		return
 	}
 	t.endNow(s)
 }
 
-// endNow is end by who has all that the session shares, too. It reports whether
-// nobody shares it any more.
+// endNow is end by who has the control of what the session shares, too. It reports
+// whether nobody shares it any more.
 func (t *Thread) endNow(s *Session) (last bool) {
 	sched.Point("close: all is claimed, before the end")
-	s.enterAll()
+	leave := s.enterAll()
 	s.flags.Or(fClosing)
 	s.flags.And(^uint32(fRead | fWrite))
 	if m := s.member.Load(); m != nil {
@@ -708,7 +753,7 @@ func (t *Thread) endNow(s *Session) (last bool) {
 	}
 	last = t.ended(s)
 	s.w.sessions.Invalidate(uint64(s.handle))
-	s.leaveAll()
+	leave()
 	sched.Point("close: ended, before that is known")
 	s.life.Or(lifeEnded)
 	s.w.Unpin(s)

@@ -215,7 +215,7 @@ func (t *Thread) connect(s *Session, ep Endpoint) error {
 	}
 	if a.layer.service != nil {
 		r := &request{target: s.handle, local: local, remote: ep, opt: s.opt}
-		if a.hooks.Free && s.sh == nil {
+		if a.hooks.Free && s.sh.Load() == nil {
 			r.dialer = s
 		}
 		s.local, s.remote = local, ep
@@ -224,7 +224,7 @@ func (t *Thread) connect(s *Session, ep Endpoint) error {
 		a.layer.service.ask(r)
 		// A session that others share changes for all at once, under their
 		// exclusion, and not when an event comes.
-		if s.flags.Load()&fNonblock != 0 && s.sh == nil {
+		if s.flags.Load()&fNonblock != 0 && s.sh.Load() == nil {
 			return syscall.EINPROGRESS
 		}
 		if err := t.awaitAnswer(s, r); err != nil {
@@ -252,7 +252,7 @@ func (t *Thread) connectOver(s *Session, err syscall.Errno) error {
 		s.others(func(o *Session) { o.fail(err) })
 	}
 	s.spread()
-	if nonblock || flags&(fMember|fPolled) != 0 || s.sh != nil {
+	if nonblock || flags&(fMember|fPolled) != 0 || s.sh.Load() != nil {
 		t.post(s.self(), EventConnected)
 	}
 	switch {

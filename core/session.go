@@ -88,9 +88,9 @@ type Session struct {
 	conn   *conn
 	side   int
 	lsn    *listener
-	sh     *shared  // what it has in common with those that share it by fork
-	dial   *request // the connect or listen under way
-	dg     *dgram   // of datagrams, from Create on
+	sh     atomic.Pointer[shared] // what it has in common with those that share it by fork
+	dial   *request               // the connect or listen under way
+	dg     *dgram                 // of datagrams, from Create on
 	local  Endpoint
 	remote Endpoint
 	opt    options

@@ -44,18 +44,18 @@ const sharedIndex = 255
 
 // self is where news for s goes that all who share it must hear.
 func (s *Session) self() Handle {
-	if s.sh != nil {
-		return s.sh.handle
+	if sh := s.sh.Load(); sh != nil {
+		return sh.handle
 	}
 	return s.handle
 }
 
 // others calls f for the other sessions that share this one.
 func (s *Session) others(f func(o *Session)) {
-	if s.sh == nil {
+	if s.sh.Load() == nil {
 		return
 	}
-	a := s.sh.audience.Load()
+	a := s.sh.Load().audience.Load()
 	for _, h := range a.who {
 		if o := s.w.app.session(h); o != nil && o != s {
 			f(o)
@@ -88,10 +88,10 @@ func (a *App) session(h Handle) *Session {
 func (s *Session) OwnerWorker() uint32 { return s.owner().w.index }
 
 func (s *Session) owner() *Session {
-	if s.sh == nil {
+	if s.sh.Load() == nil {
 		return s
 	}
-	a := s.sh.audience.Load()
+	a := s.sh.Load().audience.Load()
 	if o := s.w.app.session(a.who[0]); o != nil {
 		return o
 	}
@@ -109,7 +109,7 @@ const spreads = fRead | fWrite | fNonblock | fRdShut | fWrShut | fDgram
 
 // spread makes those that share s what s has become.
 func (s *Session) spread() {
-	if s.sh == nil {
+	if s.sh.Load() == nil {
 		return
 	}
 	s.others(func(o *Session) {
@@ -132,14 +132,15 @@ func (s *Session) spread() {
 		o.flags.And(f | ^uint32(spreads))
 	})
 	if s.conn != nil {
-		s.conn.target[s.side].Store(uint64(s.sh.handle))
+		s.conn.target[s.side].Store(uint64(s.sh.Load().handle))
 	}
 }
 
 // forget ends what a session had in common with others, when nobody uses it any
 // more.
 func (s *Session) forget() {
-	s.sh, s.dial = nil, nil
+	s.dial = nil
+	s.sh.Store(nil)
 	s.ctlAudit.PartOf(nil)
 	s.rxAudit.PartOf(nil)
 	s.txAudit.PartOf(nil)
@@ -155,7 +156,7 @@ func (s *Session) join(sh *shared) {
 }
 
 func (s *Session) partOf(sh *shared) {
-	s.sh = sh
+	s.sh.Store(sh)
 	s.ctlAudit.PartOf(&sh.ctlAudit)
 	s.rxAudit.PartOf(&sh.rxAudit)
 	s.txAudit.PartOf(&sh.txAudit)
@@ -193,10 +194,10 @@ func (a *App) freeShared(sh *shared) {
 // unshare takes s out of those that share its session; the next one is the
 // owner then, if it was. True: there is no other.
 func (t *Thread) unshare(s *Session) (last bool) {
-	if s.sh == nil {
+	if s.sh.Load() == nil {
 		return true
 	}
-	sh := s.sh
+	sh := s.sh.Load()
 	sh.change(func(a *audience) {
 		a.who = slices.DeleteFunc(a.who, func(h Handle) bool { return h == s.handle })
 	})

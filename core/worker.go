@@ -58,13 +58,12 @@ type Worker struct {
 	// Owner is the strategy's own process.
 	Owner any
 
-	gone   atomic.Bool  // closed: nobody answers calls, and its index is to be taken back
-	inside atomic.Int32 // threads inside a wait
-	forked atomic.Bool
-	// Under the application's lock, but that anyone may look whether dead is nil.
-	parent  *Worker                // that closes it if its process dies
-	dead    atomic.Pointer[Worker] // children that have died, linked by sibling
-	sibling *Worker
+	gone    atomic.Bool  // closed: nobody answers calls, and its index is to be taken back
+	inside  atomic.Int32 // threads inside a wait
+	forked  atomic.Bool
+	family  atomic.Pointer[family] // its process's, another one with each use of the index
+	parent  atomic.Pointer[family] // of the process that closes it if its own dies
+	sibling *Worker                // in a family's list
 
 	_       [fifo.Line]byte
 	mq      *fifo.Queue
@@ -198,7 +197,13 @@ func (w *Worker) InitThread(t *Thread, owner any) error {
 		}
 		t.producer = i
 		t.whose = lifeBiased | uint64(i)<<lifeThread
+		if sched.Enabled {
+			sched.Point("core: between the look at a thread's number and its swap")
+		}
 		if a.producers[i].CompareAndSwap(nil, t) {
+			if sched.Enabled {
+				sched.Point("core: a thread has its number, before its process knows")
+			}
 			return nil
 		}
 	}
@@ -210,6 +215,9 @@ func (t *Thread) Worker() *Worker { return t.w }
 
 // Exit ends the context. The thread is in no call.
 func (t *Thread) Exit() {
+	if sched.Enabled {
+		sched.Point("core: before a thread's number is given back")
+	}
 	// That of a process that died may be another's by now.
 	t.w.app.producers[t.producer].CompareAndSwap(t, nil)
 }

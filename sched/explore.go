@@ -53,6 +53,12 @@ type Options struct {
 	// Steps is how many points the threads of one run pass together before it
 	// is taken to have no end. 0: 20000.
 	Steps int
+	// Spins is how often each thread may look again, with nothing done by any in
+	// between, or 16 times as often with whatever else, before it is taken that
+	// nothing new will be until time passes: waits are then over in the order of
+	// their deadlines, and if there are none, the run has no end. 0: a wait may be
+	// over, whatever its deadline, after some spins.
+	Spins int
 	// Stall stops threads for ever.
 	Stall []Stall
 }
@@ -204,8 +210,8 @@ type explorer struct {
 // defaults fills the options in, or says what is wrong with them.
 func (x *explorer) defaults() error {
 	o := &x.o
-	if o.Schedules < 0 || o.Steps < 0 {
-		return fmt.Errorf("sched: %d schedules of %d steps: want none that is negative", o.Schedules, o.Steps)
+	if o.Schedules < 0 || o.Steps < 0 || o.Spins < 0 {
+		return fmt.Errorf("sched: %d schedules of %d steps and %d looks in a row: want none that is negative", o.Schedules, o.Steps, o.Spins)
 	}
 	if o.Schedules == 0 {
 		o.Schedules = 1000

@@ -21,6 +21,7 @@ type Run struct {
 	plan  plan
 	stall []Stall
 	bound int // of steps
+	looks int // of spins in a row by each thread, 0: none
 
 	checks []func()
 
@@ -34,6 +35,8 @@ type Run struct {
 	lowest  float64 // the least priority given so far
 	now     time.Duration
 	spins   int
+	idle    int // spins since somebody did something else
+	vain    int // spins since time passed
 	trace   []Step
 	stalled int // threads that a Stall has stopped
 	failure string
@@ -94,7 +97,7 @@ type change struct {
 
 func newRun(p plan, o *Options) *Run {
 	r := &Run{
-		plan: p, stall: o.Stall, bound: o.Steps, over: make(chan struct{}),
+		plan: p, stall: o.Stall, bound: o.Steps, looks: o.Spins, over: make(chan struct{}),
 		rng: rand.New(rand.NewPCG(p.seed, p.seed*0x9e3779b97f4a7c15)),
 	}
 	for i := 1; i < p.strategy.depth; i++ {
@@ -216,7 +219,19 @@ func (t *thread) step(name string, s state) {
 	if s == spinning {
 		r.spins++
 		r.lower(t)
+		r.idle++
+		r.vain++
+		if n := r.looks * len(r.threads); n > 0 && (r.idle > n || r.vain > 16*n) {
+			r.idle, r.vain = 0, 0
+			if !r.elapse() {
+				r.fail("no end: all that can go on look again and again, and nothing is done: %s", r.whoWaits())
+			}
+			for r.due() {
+				r.elapse()
+			}
+		}
 	} else {
+		r.idle = 0
 		for _, o := range r.threads {
 			if o != t && o.state == spinning {
 				o.state = runnable
@@ -317,7 +332,7 @@ func (r *Run) pick(caller *thread) *thread {
 		case runnable, waiting:
 			able = append(able, t)
 		case asleep:
-			if t.timed && r.spins >= t.patience {
+			if t.timed && r.looks == 0 && r.spins >= t.patience {
 				able = append(able, t)
 			}
 		case spinning:
@@ -361,7 +376,7 @@ func (r *Run) passes(t, caller *thread) bool {
 		if r.holds(t, caller) {
 			return true
 		}
-		if t.timed && r.spins >= t.patience {
+		if t.timed && r.looks == 0 && r.spins >= t.patience {
 			t.late = true
 			return true
 		}
@@ -405,6 +420,13 @@ func (r *Run) elapse() bool {
 	r.now = max(r.now, first.deadline)
 	first.late, first.state = true, runnable
 	return true
+}
+
+// due reports whether a wait is over by the time that it is.
+func (r *Run) due() bool {
+	return slices.ContainsFunc(r.threads, func(t *thread) bool {
+		return (t.state == waiting || t.state == asleep) && t.timed && t.deadline <= r.now
+	})
 }
 
 // wake is FutexWake.

@@ -17,7 +17,7 @@ func (p *process) helper() (*thread, error) {
 
 // Fork copies the process from inside all stations of its sessions.
 func (p *process) Fork() (vls.Process, error) {
-	p.mu.Lock() // nobody registers or leaves meanwhile
+	p.enlist() // nobody registers or leaves meanwhile
 	defer p.mu.Unlock()
 	t, err := p.helper()
 	if err != nil {

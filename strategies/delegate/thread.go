@@ -8,6 +8,7 @@ import (
 	"vlsbench/audit"
 	"vlsbench/core"
 	"vlsbench/hw"
+	"vlsbench/sched"
 	"vlsbench/vls"
 )
 
@@ -92,7 +93,7 @@ func (t *thread) Register() error {
 		return nil
 	}
 	p := t.p
-	p.mu.Lock()
+	p.enlist()
 	defer p.mu.Unlock()
 	if err := t.attach(); err != nil {
 		return err
@@ -114,6 +115,13 @@ func (t *thread) Register() error {
 	return nil
 }
 
+// enlist takes mu, in a way that the scheduler sees.
+func (p *process) enlist() {
+	if !sched.Wait("delegate: somebody registers", p.mu.TryLock, -1) {
+		p.mu.Lock()
+	}
+}
+
 // attach makes the thread one of the core's.
 func (t *thread) attach() error {
 	if err := t.p.w.InitThread(&t.core, t); err != nil {
@@ -130,7 +138,7 @@ func (t *thread) Exit() error {
 		return nil
 	}
 	p := t.p
-	p.mu.Lock()
+	p.enlist()
 	defer p.mu.Unlock()
 	p.threads = slices.DeleteFunc(p.threads, func(o *thread) bool { return o == t })
 	t.st.gone.Store(true)

@@ -19,7 +19,7 @@ func (p *process) Fork() (vls.Process, error) {
 		return nil, err
 	}
 	t := p.newThread()
-	p.mu.Lock() // nobody registers or leaves meanwhile
+	p.enlist() // nobody registers or leaves meanwhile
 	defer p.mu.Unlock()
 	if err := p.w.InitThread(&t.core, t); err != nil {
 		return nil, err

@@ -155,6 +155,12 @@ func (t *thread) Sendto(h vls.Handle, p []byte, flags int, ep vls.Endpoint) (int
 	if err != nil {
 		return 0, err
 	}
+	if s.Binds() && !t.c.Entered() {
+		t.release(s)
+		if s, err = t.claim(h, core.BothEnds, false); err != nil {
+			return 0, err
+		}
+	}
 	n, err := t.c.Sendto(s, p, flags, ep)
 	if n == 0 {
 		err = t.late(s, err)

@@ -660,3 +660,104 @@ func TestSchedulesPollInherited(t *testing.T) {
 		t.Error("no thread was stopped")
 	}
 }
+
+// TestSchedulesFork has a process fork, twice at once, while its threads are inside
+// of a session or about to be, and has the children use what they share: no byte
+// is lost, comes twice or out of order, and the peer sees one end.
+func TestSchedulesFork(t *testing.T) {
+	schedules := 700
+	if *soak {
+		schedules = 50_000
+	}
+	shared := 0
+	rep := sched.Explore(t, sched.Options{Schedules: schedules, Steps: 60000}, func(r *sched.Run) {
+		l := newLab(t)
+		main := l.thread()
+		x, y := l.pair(main, 80)
+		if _, err := main.Attr(y, core.SetFlags, make([]byte, 4)); err != nil {
+			t.Fatal(err)
+		}
+		writer, reader, asker := l.thread(), l.thread(), l.thread()
+		var wrote, read []byte
+		write := func(th vls.Thread, from byte, n int) {
+			for i := range n {
+				p := []byte{from + byte(i)}
+				switch n, err := th.Write(x, p); {
+				case err == nil && n == 1:
+					wrote = append(wrote, p...)
+				case err != syscall.EBADFD:
+					r.Fatalf("write: %d, %v", n, err)
+				}
+			}
+		}
+		r.Go("writer", func() {
+			write(writer, 'a', 4)
+			if err := writer.Close(x); err != nil {
+				r.Fatalf("close: %v", err)
+			}
+		})
+		r.Go("reader", func() {
+			for buf := make([]byte, 2); ; {
+				n, err := reader.Read(y, buf)
+				if err != nil {
+					r.Fatalf("read: %v", err)
+				}
+				if n == 0 {
+					return
+				}
+				read = append(read, buf[:n]...)
+			}
+		})
+		r.Go("asker", func() {
+			if _, err := asker.Attr(x, core.GetNread, make([]byte, 4)); err != nil && err != syscall.EBADFD {
+				r.Fatalf("attr: %v", err)
+			}
+		})
+		for _, from := range []byte("AM") {
+			r.Go(string(from)+" forks", func() {
+				child, err := l.proc.Fork()
+				if err != nil {
+					r.Fatalf("fork: %v", err)
+				}
+				th := child.NewThread()
+				before := len(wrote)
+				write(th, from, 2)
+				if len(wrote) > before {
+					shared++
+				}
+				th.Close(y)
+				if err := th.Exit(); err != nil {
+					r.Fatalf("exit of a thread: %v", err)
+				}
+				if err := child.Exit(); err != nil {
+					r.Fatalf("exit: %v", err)
+				}
+			})
+		}
+		r.Check(func() {
+			var last [256]byte
+			for _, c := range read {
+				of := c / 'M' // writers: A to L, M to Z, a to z
+				if c >= 'a' {
+					of = 2
+				}
+				if c <= last[of] {
+					r.Errorf("%q: out of order", read)
+				}
+				last[of] = c
+			}
+			if len(read) != len(wrote) {
+				r.Errorf("wrote %q, read %q", wrote, read)
+			}
+			main.Close(y)
+			if n := l.app.(interface{ Usage() core.Usage }).Usage(); n.Sessions != 0 || n.Shared != 0 {
+				r.Errorf("%+v is not free", n)
+			}
+			l.end()
+		})
+	})
+	if shared == 0 {
+		t.Error("no child wrote")
+	}
+	t.Logf("%d schedules, the longest of %d steps, %d with a child that wrote", rep.Schedules, rep.Longest, shared)
+}

@@ -6,6 +6,7 @@ import (
 
 	"vlsbench/core"
 	"vlsbench/hw"
+	"vlsbench/sched"
 	"vlsbench/vls"
 )
 
@@ -22,7 +23,7 @@ func (p *process) helper(w *worker) (*thread, error) {
 
 // Fork copies the process while it is stopped.
 func (p *process) Fork() (vls.Process, error) {
-	p.mu.Lock() // nobody registers or leaves meanwhile
+	p.enlist() // nobody registers or leaves meanwhile
 	defer p.mu.Unlock()
 	t, err := p.helper(p.main)
 	if err != nil {
@@ -86,7 +87,9 @@ func (t *thread) freeze() (thaw func()) {
 		}
 		// A session was made and waits for P, to be entered in the table.
 		thaw()
-		runtime.Gosched()
+		if !sched.Spin("migrate: a session is not in the table yet") {
+			runtime.Gosched()
+		}
 	}
 }
 
@@ -268,7 +271,7 @@ func (p *process) undo() {
 func (p *process) Exit() error {
 	p.main.core.Orphan()
 	p.reap()
-	p.mu.Lock()
+	p.enlist()
 	defer p.mu.Unlock()
 	t, err := p.helper(p.main)
 	if err != nil {
@@ -323,7 +326,7 @@ func (p *process) Exit() error {
 // that go about something: those that wait find it dead, so that who closes what
 // it held is alone there.
 func (p *process) Kill() error {
-	p.mu.Lock()
+	p.enlist()
 	p.dead.Store(true)
 	hw.HeavyFence()
 	for _, t := range p.threads {

@@ -264,6 +264,9 @@ func (p *process) stop() {
 	hw.HeavyFence()
 	for _, t := range p.threads {
 		for i := 1; atomic.LoadUint32(&t.mark) != 0; i++ {
+			if sched.Spin("migrate: a thread is in its queue") {
+				continue
+			}
 			hw.Pause()
 			if i%64 == 0 {
 				runtime.Gosched()

@@ -1,0 +1,115 @@
+package core
+
+import (
+	"syscall"
+	"testing"
+)
+
+// freeWorld is two threads of a worker whose sessions are claimed, and a connection of
+// theirs.
+func freeWorld(t *testing.T) (a *App, w *Worker, one, two *Thread, x, y Handle) {
+	t.Helper()
+	a, err := New(Config{SegmentSize: 4 << 20}, Hooks{Free: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close() })
+	if w, err = a.NewWorker(); err != nil {
+		t.Fatal(err)
+	}
+	for _, th := range []**Thread{&one, &two} {
+		if *th, err = w.NewThread(nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	xs, ys := connectedPair(t, one, one, 80)
+	x, y = xs.Handle(), ys.Handle()
+	for _, s := range []*Session{xs, ys} {
+		s.flags.Or(fNonblock)
+		one.Release(s, BothEnds)
+	}
+	return a, w, one, two, x, y
+}
+
+// Who is inside of an end while the process forks is inside of what is shared from
+// then on: a child gets the other end and not that one, until it is left.
+func TestForkWhileInside(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		inside, not Ends
+	}{{"reader", RxEnd, TxEnd}, {"writer", TxEnd, RxEnd}} {
+		t.Run(c.name, func(t *testing.T) {
+			a, w, one, two, x, _ := freeWorld(t)
+			s, err := one.Claim(x, c.inside, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cw, err := two.Fork(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			th, err := cw.NewThread(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range []Ends{c.inside, BothEnds} {
+				if _, err := th.Claim(x, e, false); err != syscall.EWOULDBLOCK {
+					t.Errorf("claim of ends %x in the child: %v, want EWOULDBLOCK", e, err)
+				}
+			}
+			if o, err := th.Claim(x, c.not, false); err != nil {
+				t.Errorf("claim of the other end in the child: %v", err)
+			} else {
+				th.Release(o, c.not)
+			}
+			one.Release(s, c.inside)
+			o, err := th.Claim(x, BothEnds, false)
+			if err != nil {
+				t.Fatalf("claim in the child after the parent has left: %v", err)
+			}
+			if _, err := one.Claim(x, c.inside, false); err != syscall.EWOULDBLOCK {
+				t.Errorf("claim of what the child has: %v, want EWOULDBLOCK", err)
+			}
+			th.Release(o, BothEnds)
+			cw.Close(th)
+			th.Exit()
+			w.Close(one)
+			if n := a.Usage(); n.Sessions != 0 || n.Shared != 0 {
+				t.Errorf("%+v is not free", n)
+			}
+		})
+	}
+}
+
+// A session that a child leaves stays open to who is inside of an end of it, and is
+// left while he is.
+func TestExitWhileInside(t *testing.T) {
+	a, w, one, two, x, _ := freeWorld(t)
+	cw, err := two.Fork(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := one.Claim(x, RxEnd, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	th, err := cw.NewThread(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cw.Close(th)
+	th.Exit()
+	if n := len(s.sh.Load().audience.Load().who); n != 1 {
+		t.Errorf("%d share the session that the child has left, want 1", n)
+	}
+	if o, err := two.Claim(x, TxEnd, false); err != nil {
+		t.Errorf("claim of the other end: %v", err)
+	} else {
+		two.Release(o, TxEnd)
+	}
+	one.Release(s, RxEnd)
+	w.Close(one)
+	if n := a.Usage(); n.Sessions != 0 || n.Shared != 0 {
+		t.Errorf("%+v is not free", n)
+	}
+}
