@@ -364,8 +364,8 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, how m
 			continue
 		}
 		in := taken & get // whose claim it is that stands in the way
-		if l&lifeBiased != 0 {
-			in &^= control // the ends are told of
+		if l&lifeBiased != 0 && in&control != 0 {
+			in = in&^control | at // it has control while it is there
 		}
 		switch {
 		case in&control != 0:

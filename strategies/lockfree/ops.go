@@ -155,7 +155,7 @@ func (t *thread) Sendto(h vls.Handle, p []byte, flags int, ep vls.Endpoint) (int
 	if err != nil {
 		return 0, err
 	}
-	if s.Binds() && !t.c.Entered() {
+	if s.Binds() {
 		t.release(s)
 		if s, err = t.claim(h, core.BothEnds, false); err != nil {
 			return 0, err
