@@ -28,12 +28,11 @@ const (
 // ETIMEDOUT: its owner does not answer. ENOTCONN: the process was killed.
 func (t *thread) take(h vls.Handle, k kind) (*session, error) {
 	for {
-		v := t.table.Get(uint64(h))
+		v, own := t.find(h)
 		if v == nil {
 			return nil, syscall.EBADFD
 		}
-		if v.at.Load() == t.w {
-			t.hold(v)
+		if own {
 			if t.p.dead.Load() {
 				t.release(v) // it may be closed
 				return nil, syscall.ENOTCONN
@@ -45,6 +44,22 @@ func (t *thread) take(h vls.Handle, k kind) (*session, error) {
 			return nil, err
 		}
 	}
+}
+
+// find looks a session up, and takes its S if it is the thread's own.
+func (t *thread) find(h vls.Handle) (v *session, own bool) {
+	lookup := t.p.a.d.lookup
+	if lookup {
+		t.readP()
+	}
+	v = t.table.Get(uint64(h))
+	if own = v != nil && v.at.Load() == t.w; own {
+		t.hold(v)
+	}
+	if lookup {
+		t.unreadP()
+	}
+	return v, own
 }
 
 // regain waits until a session that the thread has lost is to be had, until the
@@ -233,7 +248,10 @@ func (t *thread) request(at *worker, v *session, h vls.Handle, room int, alone, 
 		at.ask.Unlock()
 		t.order.Give("R")
 	}()
-	if at.idle || v.at.Load() != at {
+	// The owner looks at this; its queue it sees only where it waits.
+	at.asked.Store(1 + t.w.core.Index())
+	defer at.asked.Store(0)
+	if at.idle.Load() || v.at.Load() != at {
 		return 0, nil
 	}
 	t.call = core.Call{Kind: uint32(room) << 2, Arg: uint64(h), While: func() bool {
@@ -245,12 +263,9 @@ func (t *thread) request(at *worker, v *session, h vls.Handle, room int, alone, 
 	if keep {
 		t.call.Kind |= callKeep
 	}
-	// The owner looks at this; its queue it sees only where it waits.
-	at.asked.Store(1 + t.w.core.Index())
 	t.asking = true
 	err := t.c.Call(at.core.Index(), &t.call, remaining(deadline))
 	t.asking = false
-	at.asked.Store(0)
 	switch err {
 	case syscall.ETIMEDOUT:
 		return 0, err

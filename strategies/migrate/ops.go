@@ -121,21 +121,44 @@ func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 	// What is at the caller's worker stays: nobody else can close it.
 	v := t.table.Get(uint64(h))
 	if v == nil || v.at.Load() != t.here || t.here.asked.Load() != 0 {
-		return t.readMore(h, p)
+		return t.readOdd(h, p, v)
 	}
 	l := v.lock.Load()
 	if noted {
-		t.order.Take(name, l.class)
+		t.order.Take(t.p.a.d.name, l.class)
 	}
-	l.Lock()
+	l.TTAS.Lock()
 	t.held, t.kind = true, reads
 	n, err := t.core.Read(v.s, p)
 	if t.held {
 		t.held = false
-		l.Unlock()
+		l.TTAS.Unlock()
 		if noted {
 			t.order.Give(l.class)
 		}
+	}
+	if t.owes {
+		t.end(v)
+		if err == core.ErrMoved {
+			return t.readMore(h, p)
+		}
+	}
+	return n, err
+}
+
+// readOdd is Read by a design whose S is of another kind or counted, or that looks
+// up under P, and of a session v that is not at hand.
+func (t *thread) readOdd(h vls.Handle, p []byte, v *session) (int, error) {
+	if !t.odd || v == nil || v.at.Load() != t.w || t.w.asked.Load() != 0 {
+		return t.readMore(h, p)
+	}
+	l := v.lock.Load()
+	t.lockOwn(l)
+	t.held, t.kind = true, reads
+	n, err := t.core.Read(v.s, p)
+	if t.held {
+		t.held = false
+		t.unlockS(l)
 	}
 	if t.owes {
 		t.end(v)
@@ -165,21 +188,43 @@ func (t *thread) readMore(h vls.Handle, p []byte) (n int, err error) {
 func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 	v := t.table.Get(uint64(h))
 	if v == nil || v.at.Load() != t.here || t.here.asked.Load() != 0 {
-		return t.writeMore(h, p, 0)
+		return t.writeOdd(h, p, v)
 	}
 	l := v.lock.Load()
 	if noted {
-		t.order.Take(name, l.class)
+		t.order.Take(t.p.a.d.name, l.class)
 	}
-	l.Lock()
+	l.TTAS.Lock()
 	t.held, t.kind = true, writes
 	n, err := t.core.Write(v.s, p)
 	if t.held {
 		t.held = false
-		l.Unlock()
+		l.TTAS.Unlock()
 		if noted {
 			t.order.Give(l.class)
 		}
+	}
+	if t.owes {
+		t.end(v)
+		if len(t.losses) > 0 {
+			return t.writeMore(h, p, n)
+		}
+	}
+	return n, err
+}
+
+// writeOdd is to Write as readOdd is to Read.
+func (t *thread) writeOdd(h vls.Handle, p []byte, v *session) (int, error) {
+	if !t.odd || v == nil || v.at.Load() != t.w || t.w.asked.Load() != 0 {
+		return t.writeMore(h, p, 0)
+	}
+	l := v.lock.Load()
+	t.lockOwn(l)
+	t.held, t.kind = true, writes
+	n, err := t.core.Write(v.s, p)
+	if t.held {
+		t.held = false
+		t.unlockS(l)
 	}
 	if t.owes {
 		t.end(v)
@@ -572,7 +617,7 @@ func (t *thread) HandleOf(index uint32) (vls.Handle, error) {
 	p := t.p
 	t.readP()
 	defer t.unreadP()
-	t.order.Take(name, "H")
+	t.order.Take(t.p.a.d.name, "H")
 	p.handles.RLock(t.slot)
 	defer func() { p.handles.RUnlock(t.slot); t.order.Give("H") }()
 	// What was inherited is found by the handle that the parent's has.

@@ -3,7 +3,6 @@ package migrate
 import (
 	"runtime"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"vlsbench/audit"
@@ -20,12 +19,14 @@ type thread struct {
 
 	core  core.Thread
 	table *core.Pool[session]
-	// here is the worker if the data path may look for its sessions by itself:
-	// nowhere before the thread registers, and where locks are counted.
+	// here is the worker if the data path may look for its sessions by itself, and
+	// S of these is a TTAS and all it takes: nowhere before the thread registers,
+	// and where odd is set.
 	here *worker
 	held bool // S of the session that the operation is about
 	owes bool // there are debts or losses
 	kind kind // of the operation
+	odd  bool // registered, and S is of another kind or counted, or looking up takes P
 
 	mark uint32 // 1 while in the queue or pool of its worker; others look at it
 	// works is 1 while it goes about what others may be at as well, outside of
@@ -72,13 +73,6 @@ func (t *thread) Register() error {
 	p := t.p
 	p.enlist()
 	defer p.mu.Unlock()
-	slot := 0
-	for slot < len(p.slots) && p.slots[slot] {
-		slot++
-	}
-	if slot == len(p.slots) {
-		return syscall.ENOMEM
-	}
 	var w *worker
 	for _, k := range p.workers {
 		if !k.used {
@@ -98,13 +92,11 @@ func (t *thread) Register() error {
 	if err := w.core.InitThread(&t.core, t); err != nil {
 		return err // the worker is for the next who comes
 	}
-	w.ask.Lock()
-	w.idle = false
-	w.ask.Unlock()
-	w.used, p.slots[slot] = true, true
-	t.c, t.w, t.slot = &t.core, w, slot
+	w.idle.Store(false)
+	w.used = true
+	t.c, t.w, t.slot = &t.core, w, p.lock.slot()
 	t.core.Bare = !p.forked.Load()
-	if p.a.counters == nil {
+	if t.odd = p.a.d.kinds.session != plain || p.a.counters != nil || p.a.d.lookup; !t.odd {
 		t.here = w
 	}
 	p.threads = append(p.threads, t)
@@ -123,13 +115,13 @@ func (t *thread) Exit() error {
 	if t.c == nil {
 		return nil
 	}
-	// Who asks is answered first, and nobody does later.
-	for i := 1; !t.w.ask.TryLock(); i++ {
+	// Who asks is answered first, and nobody does later: who says that he asks
+	// looks at idle then.
+	t.w.idle.Store(true)
+	for i := 1; t.w.asked.Load() != 0; i++ {
 		t.c.Serve()
 		pause(i)
 	}
-	t.w.idle = true
-	t.w.ask.Unlock()
 	p := t.p
 	p.enlist()
 	defer p.mu.Unlock()
@@ -140,13 +132,13 @@ func (t *thread) Exit() error {
 			break
 		}
 	}
-	p.slots[t.slot] = false
+	p.lock.giveBack(t.slot)
 	t.w.used = false
 	if t.w != p.main {
 		p.retire(t.w, t.c)
 	}
 	t.c.Exit()
-	t.c, t.here, t.w = nil, nowhere, nil
+	t.c, t.here, t.w, t.odd = nil, nowhere, nil, false
 	return nil
 }
 
