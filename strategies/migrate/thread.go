@@ -3,6 +3,7 @@ package migrate
 import (
 	"runtime"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"vlsbench/audit"
