@@ -33,7 +33,7 @@ func (l *asks) TryLock() bool {
 func TestSchedulesAsked(t *testing.T) {
 	const uses = 30
 	sched.Explore(t, sched.Options{Schedules: 500}, func(r *sched.Run) {
-		app, err := New(vls.Options{Config: core.Config{Wait: core.Park, SegmentSize: 1 << 20, MaxWorkers: 4}})
+		app, err := preset.new(vls.Options{Config: core.Config{Wait: core.Park, SegmentSize: 1 << 20, MaxWorkers: 4}})
 		if err != nil {
 			r.Fatalf("%v", err)
 		}
