@@ -1264,6 +1264,7 @@ func testDgramExhausted(e *env) {
 func testDgramComesBack(e *env) {
 	a, b := e.thread(), e.thread()
 	server, ep := e.bound(a)
+	again := e.address()
 	p := string(make([]byte, 9000))
 	for i := range 1000 {
 		x := e.udp(b, false)
@@ -1294,6 +1295,11 @@ func testDgramComesBack(e *env) {
 			y.close()
 			z.close()
 		}
+		// One after the other at one endpoint, for one sender.
+		w := e.udp(a, false)
+		e.ok(a.Bind(w.h, again))
+		server.sendto(again, p)
+		w.close()
 	}
 	server.close()
 	e.empty(a)
