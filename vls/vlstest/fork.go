@@ -19,6 +19,7 @@ var forkCases = []testCase{
 	{name: "fork-new-sessions", doc: "sessions made after the fork are not shared, and closing one harms no other of the same index (22)", run: testForkNew},
 	{name: "fork-stale-handles", doc: "what was stale in the parent is stale in the child, for ever", run: testForkStale},
 	{name: "fork-listener-passive", doc: "an inherited listener serves a child from its first accept, and an owner that never served it stops", run: testForkPassive},
+	{name: "fork-listener-again", doc: "an owner that has stopped to serve does so again from its next accept, with nothing left of before", run: testForkListenerAgain},
 	{name: "fork-listener-turns", doc: "connections go to the processes that serve a listener in turn", run: testForkTurns},
 	{name: "fork-listener-epoll", doc: "adding it to a set makes an inherited listener serve too, whenever that is", run: testForkListenerEpoll},
 	{name: "fork-listener-leaves", doc: "what waits in the queue of a process that leaves goes to another that serves", run: testForkLeaves},
@@ -328,6 +329,33 @@ func testForkPassive(e *env) {
 	}
 	l.accept().read("late")
 	lb.accept().read("late")
+}
+
+func testForkListenerAgain(e *env) {
+	a, o := e.thread(), e.thread()
+	l, ep := e.listen(a, 3)
+	l.nonblock(true)
+	for range 3 {
+		e.connect(o, ep)
+	}
+	b := e.fork(a)
+	for range 3 {
+		l.on(b).accept()
+	}
+	e.want(syscall.EAGAIN, err2(a.Accept(l.h, 0)))
+	s := e.set(a)
+	s.add(l, in)
+	s.none()
+	for range 4 {
+		e.connect(o, ep)
+	}
+	s.soon(report{l, in})
+	for range 2 {
+		l.accept()
+		l.on(b).accept()
+	}
+	s.none()
+	e.want(syscall.EAGAIN, err2(b.Accept(l.h, 0)))
 }
 
 func testForkTurns(e *env) {

@@ -23,6 +23,7 @@ var differences = []difference{
 	{"listen-idempotent", "a backlog of n holds n+1 connections, and listen sets it anew", testLinuxBacklogAnew},
 	{"listen-errors", "a taken endpoint is EADDRINUSE from bind", testLinuxListenErrors},
 	{"connect-backlog", "a connect beyond the backlog waits: of TCP EINPROGRESS for as long, of AF_UNIX refused if non-blocking", testLinuxBacklog},
+	{"connect-backlog-limits", "one of 0 holds a connection; a setting of the system says which is the most", nil},
 	{"connect-errors", "a second connect is EISCONN", testLinuxConnectErrors},
 	{"connect-nonblocking", "before connect a session is OUT and HUP; of AF_UNIX a non-blocking connect is over at once", testLinuxConnectNonblocking},
 	{"connect-nonblocking-fails", "TCP reports a failed connect as IN and RDHUP too, and its end of stream is read; AF_UNIX refuses at once", testLinuxConnectFails},
