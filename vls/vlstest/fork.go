@@ -670,8 +670,7 @@ func testForkEdgeOut(e *env) {
 	sb := set{end: s.on(b)}
 	sb.none()
 	for range 2 {
-		n := x.on(b).fill()
-		sb.none()
+		n := x.on(b).fill() // which the set has not seen
 		y.receive(0, 0, n, 4000)
 		sb.soon(report{x, out})
 		sb.none()
