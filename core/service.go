@@ -326,25 +326,34 @@ func (t *Thread) bindListener(s *Session, l *listener) error {
 // to know: the first that has the session again does what came of it.
 func (t *Thread) awaitListen(s *Session, r *request) error {
 	err := t.awaitAnswer(s, r)
-	if t.lost {
-		// Too late.
+	switch {
+	case t.lost:
 		if !r.withdraw() && r.err == 0 {
-			t.w.app.layer.unlisten(r.lsn)
-			t.refuseAll(r.lsn)
+			t.unheeded(r.lsn)
 		}
 		return err
-	}
-	if s.dial == r {
+	case s.dial == r:
 		s.dial = nil
 		s.flags.And(^uint32(fBinding))
-		if err == nil && r.err == 0 {
-			s.listens(r.lsn)
+		if err != nil || r.err != 0 {
+			break
 		}
+		if s.lsn != nil {
+			t.unheeded(r.lsn) // one that shares the session was quicker
+			break
+		}
+		s.listens(r.lsn)
 	}
-	if err == nil && r.err != 0 {
+	if err == nil && r.err != 0 && s.lsn == nil {
 		return r.err
 	}
 	return err
+}
+
+// unheeded takes back a listen that came too late.
+func (t *Thread) unheeded(l *listener) {
+	t.w.app.layer.unlisten(l)
+	t.refuseAll(l)
 }
 
 // awaitAnswer waits for the session layer's answer to a request. ETIMEDOUT: it

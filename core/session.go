@@ -26,8 +26,8 @@ const (
 	StateVPPClosing
 	// StateDisconnect: reset.
 	StateDisconnect
-	// StateUpdated: the session layer has not answered its connect, or listen, yet. It is
-	// told by a flag, and never stored.
+	// StateUpdated: the session layer has not answered its connect, or listen,
+	// yet. It is told by a flag, and never stored.
 	StateUpdated
 )
 

@@ -35,7 +35,7 @@ var mtClasses = [...]string{"P", "S", "H", "R", "SD", "sd"}
 
 func init() {
 	vls.Register(vls.Strategy{
-		Name: mtName, Kind: vls.Original, New: newMT,
+		Name: mtName, Kind: vls.Original, New: newMT, ThreadWorkers: true,
 		Doc: "a worker per thread, with copies of closed sessions; waits hold the session's lock: an exhibit",
 	})
 }

@@ -42,6 +42,7 @@ var datagramCases = []testCase{
 	{name: "dgram-epoll-level", doc: "level triggered, IN while a message waits, OUT while there is room", run: hotAndCold(testDgramEpollLevel), spin: true},
 	{name: "dgram-epoll-edge", doc: "edge triggered, IN for each arrival, OUT when there is room after it was full", run: hotAndCold(testDgramEpollEdge)},
 	{name: "dgram-epoll-oneshot", doc: "ONESHOT disarms after one report, until MOD", run: hotAndCold(testDgramEpollOneshot)},
+	{name: "dgram-epoll-shutdown", doc: "a shutdown is reported: of reading as IN and RDHUP, of writing as OUT, full or not, of both as HUP", run: hotAndCold(testDgramEpollShutdown)},
 	{name: "dgram-epoll-error", doc: "a pending error is ERR, unasked, until it is taken", run: hotAndCold(testDgramEpollError)},
 	{name: "dgram-epoll-woken", doc: "a message, room and an error end a wait", run: testDgramEpollWoken, far: true, spin: true},
 	{name: "dgram-many-senders", doc: "of many senders at once each message arrives once, each sender's in order", run: testDgramMany, far: true},
@@ -630,12 +631,16 @@ func testDgramCloseReceiver(e *env) {
 	}
 	a := e.thread()
 	b := e.far(a)
-	for range 3 {
+	for i := range 4 {
 		y, ep := e.bound(b)
 		x, w := e.udp(a, false), e.udp(a, false)
 		e.ok(a.Connect(w.h, ep))
 		n := x.stuff(ep, 1000)
 		w.stuff(vls.Endpoint{}, 1000)
+		if i%2 == 1 { // it knows its senders
+			y.unstuff(0, 1, 1000)
+			x.stuff(ep, 1000)
+		}
 		join := e.start(func() {
 			x.sendto(ep, string(make([]byte, 1000)))
 			x.sendto(ep, string(make([]byte, 1000)))
@@ -984,6 +989,30 @@ func testDgramEpollOneshot(e *env, cold bool) {
 	s.none()
 }
 
+func testDgramEpollShutdown(e *env, cold bool) {
+	s, x, _ := e.dgramScene(cold)
+	s.add(x, in|out|rdhup)
+	s.is(report{x, out})
+	e.ok(x.th.Shutdown(x.h, syscall.SHUT_RD))
+	s.soon(report{x, in | out | rdhup})
+	s.mod(x, 0)
+	s.none()
+	e.ok(x.th.Shutdown(x.h, syscall.SHUT_WR))
+	s.soon(report{x, hup})
+	x.writing(syscall.EPIPE)
+	if e.kernel() {
+		return // nobody waits for room
+	}
+	s, x, y := e.dgramScene(cold)
+	s.add(x, out)
+	n := x.stuff(vls.Endpoint{}, 1000)
+	s.none()
+	e.ok(x.th.Shutdown(x.h, syscall.SHUT_WR))
+	s.soon(report{x, out})
+	x.writing(syscall.EPIPE)
+	y.unstuff(0, n, 1000)
+}
+
 func testDgramEpollError(e *env, cold bool) {
 	s, x, y := e.dgramScene(cold)
 	s.add(x, in)
@@ -1235,6 +1264,7 @@ func testDgramExhausted(e *env) {
 func testDgramComesBack(e *env) {
 	a, b := e.thread(), e.thread()
 	server, ep := e.bound(a)
+	again := e.address()
 	p := string(make([]byte, 9000))
 	for i := range 1000 {
 		x := e.udp(b, false)
@@ -1265,6 +1295,11 @@ func testDgramComesBack(e *env) {
 			y.close()
 			z.close()
 		}
+		// One after the other at one endpoint, for one sender.
+		w := e.udp(a, false)
+		e.ok(a.Bind(w.h, again))
+		server.sendto(again, p)
+		w.close()
 	}
 	server.close()
 	e.empty(a)

@@ -19,6 +19,7 @@ var forkCases = []testCase{
 	{name: "fork-new-sessions", doc: "sessions made after the fork are not shared, and closing one harms no other of the same index (22)", run: testForkNew},
 	{name: "fork-stale-handles", doc: "what was stale in the parent is stale in the child, for ever", run: testForkStale},
 	{name: "fork-listener-passive", doc: "an inherited listener serves a child from its first accept, and an owner that never served it stops", run: testForkPassive},
+	{name: "fork-listener-again", doc: "an owner that has stopped to serve does so again from its next accept, with nothing left of before", run: testForkListenerAgain},
 	{name: "fork-listener-turns", doc: "connections go to the processes that serve a listener in turn", run: testForkTurns},
 	{name: "fork-listener-epoll", doc: "adding it to a set makes an inherited listener serve too, whenever that is", run: testForkListenerEpoll},
 	{name: "fork-listener-leaves", doc: "what waits in the queue of a process that leaves goes to another that serves", run: testForkLeaves},
@@ -28,11 +29,12 @@ var forkCases = []testCase{
 	{name: "fork-high-index", doc: "a child with a high worker index listens like any other (23)", run: testForkHigh},
 	{name: "fork-sets", doc: "a child has a set of its own for each of its parent's, with the same members", run: testForkSets},
 	{name: "fork-edge", doc: "what an edge triggered member has reported is not news to the child's copy", run: testForkEdge},
+	{name: "fork-edge-out", doc: "a child that fills a session which its set has by inheritance is told of space by it", run: testForkEdgeOut},
 	{name: "fork-readers", doc: "readers that wait in several processes are each woken for what they get", run: testForkReaders},
 	{name: "fork-writers", doc: "writers that wait for space in several processes are each woken", run: testForkWriters},
 	{name: "fork-waits-on-sets", doc: "waits on sets in several processes all hear of a shared session", run: testForkWaits},
 	{name: "fork-records", doc: "an operation on a shared session is exclusive between processes: records stay whole (46)", run: testForkRecords},
-	{name: "fork-attributes", doc: "O_NONBLOCK and shutdown hold for all who share a session", run: testForkAttributes},
+	{name: "fork-attributes", doc: "O_NONBLOCK, options and shutdown hold for all who share a session", run: testForkAttributes},
 	{name: "fork-datagrams", doc: "processes share a session of datagrams: each one is read once, and both send from one endpoint", run: testForkDatagrams},
 	{name: "fork-datagrams-unbound", doc: "an unbound session of datagrams that one process binds or connects is that for all who share it", run: testForkUnboundDatagrams},
 	{name: "fork-poll", doc: "polling makes an inherited listener serve, however often others were polled before (51)", run: testForkPoll},
@@ -329,6 +331,33 @@ func testForkPassive(e *env) {
 	lb.accept().read("late")
 }
 
+func testForkListenerAgain(e *env) {
+	a, o := e.thread(), e.thread()
+	l, ep := e.listen(a, 3)
+	l.nonblock(true)
+	for range 3 {
+		e.connect(o, ep)
+	}
+	b := e.fork(a)
+	for range 3 {
+		l.on(b).accept()
+	}
+	e.want(syscall.EAGAIN, err2(a.Accept(l.h, 0)))
+	s := e.set(a)
+	s.add(l, in)
+	s.none()
+	for range 4 {
+		e.connect(o, ep)
+	}
+	s.soon(report{l, in})
+	for range 2 {
+		l.accept()
+		l.on(b).accept()
+	}
+	s.none()
+	e.want(syscall.EAGAIN, err2(b.Accept(l.h, 0)))
+}
+
 func testForkTurns(e *env) {
 	a, o := e.thread(), e.thread()
 	l, ep := e.listen(a, 16)
@@ -538,6 +567,12 @@ func testForkUnconnected(e *env) {
 	e.want(syscall.EINPROGRESS, a.Connect(u.h, e.address()))
 	u.on(b).attrIs(core.GetError, int(syscall.ECONNREFUSED))
 	u.attrIs(core.GetError, 0)
+	// Be it that it failed before the fork.
+	v := e.create(a, true)
+	e.want(syscall.EINPROGRESS, a.Connect(v.h, e.address()))
+	b = e.fork(a)
+	v.on(b).attrIs(core.GetError, int(syscall.ECONNREFUSED))
+	v.attrIs(core.GetError, 0)
 }
 
 func testForkHigh(e *env) {
@@ -623,6 +658,23 @@ func testForkEdge(e *env) {
 	sb.mod(u, in)
 	sb.soon(report{u, in})
 	s.none()
+}
+
+func testForkEdgeOut(e *env) {
+	a, o := e.thread(), e.thread()
+	x, y := e.pair(a, o)
+	s := e.set(a)
+	s.add(x, out|et)
+	s.is(report{x, out})
+	b := e.fork(a)
+	sb := set{end: s.on(b)}
+	sb.none()
+	for range 2 {
+		n := x.on(b).fill() // which the set has not seen
+		y.receive(0, 0, n, 4000)
+		sb.soon(report{x, out})
+		sb.none()
+	}
 }
 
 func testForkReaders(e *env) {
@@ -787,8 +839,12 @@ func testForkStorm(e *env) {
 func testForkAttributes(e *env) {
 	a, o := e.thread(), e.thread()
 	x, y := e.pair(a, o)
+	x.set(core.SetKeepalive, 1)
 	b := e.fork(a)
 	xb := x.on(b)
+	xb.attrIs(core.GetKeepalive, 1)
+	xb.set(core.SetKeepalive, 0)
+	x.attrIs(core.GetKeepalive, 0)
 	x.nonblock(true)
 	xb.reading(syscall.EWOULDBLOCK)
 	xb.nonblock(false)

@@ -1,7 +1,9 @@
 package vlstest
 
 import (
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -15,6 +17,7 @@ var layerCases = []testCase{
 	{name: "session-layer-thread", doc: "a session layer on a thread of its own does the same", run: testLayerThread, opts: onThread},
 	{name: "connect-under-way", doc: "connect of a session that is connecting is EALREADY; it reports nothing until the answer comes, then OUT, or OUT, ERR and HUP", run: testConnectUnderWay, opts: onThread},
 	{name: "connect-at-once", doc: "of two threads that connect one session at once the second is told EALREADY", run: testConnectAtOnce, opts: onThread},
+	{name: "connect-looked-at", doc: "other threads may look at a session, and try to read, while the answer to its connect comes", run: testConnectLookedAt, opts: onThread},
 	{name: "listen-at-once", doc: "of two threads that listen on one session at once both listen, and neither does so twice", run: testListenAtOnce, opts: onThread},
 	{name: "connect-times-out", doc: "connect is ETIMEDOUT without an answer in time; the session is as before, and an answer that comes later touches nothing", run: testConnectTimesOut, opts: onThreadBriefly},
 	{name: "listen-times-out", doc: "listen is ETIMEDOUT without an answer in time; the endpoint is free, and an answer that comes later does not take it", run: testListenTimesOut, opts: onThreadBriefly},
@@ -121,6 +124,42 @@ func testConnectAtOnce(e *env) {
 		x.write("once")
 		y.read("once")
 		l.attrIs(core.GetNread, 0)
+	}
+}
+
+func testConnectLookedAt(e *env) {
+	a := e.thread()
+	b := e.near(a)
+	l, ep := e.listen(a, 4)
+	s := e.set(a)
+	for range e.rounds(100) {
+		x := e.create(a, true)
+		s.add(x, out)
+		var over atomic.Bool
+		join := e.start(func() {
+			fds := []vls.PollFD{{Handle: x.h, Events: out}}
+			x := x.on(b)
+			for !over.Load() {
+				n, err := b.Poll(fds, 0)
+				e.ok(err)
+				x.attrIs(core.GetError, 0)
+				x.attrIs(core.GetTxFifoLen, fifoSize)
+				_, err = b.Read(x.h, make([]byte, 1))
+				if n > 0 || err != syscall.ENOTCONN {
+					e.want(syscall.EWOULDBLOCK, err)
+				}
+				runtime.Gosched()
+			}
+		})
+		e.want(syscall.EINPROGRESS, a.Connect(x.h, ep))
+		s.soon(report{x, out})
+		over.Store(true)
+		join()
+		x.write("answered")
+		y := l.accept()
+		y.read("answered")
+		x.close()
+		y.close()
 	}
 }
 

@@ -162,6 +162,13 @@ func testComesBack(e *env) {
 		}
 	}
 	l.close()
+	for i := range 300 { // never accepted, and refused
+		l, ep := e.listen(b, 4)
+		x := e.connect(a, ep)
+		x.send(i, 0, 9000, 9000)
+		l.close()
+		x.close()
+	}
 	e.empty(a)
 	e.empty(b)
 }

@@ -17,6 +17,7 @@ var sessionCases = []testCase{
 	{name: "listen-any-address", doc: "a listener on the unspecified address answers for all addresses of its port", run: testListenAny},
 	{name: "connect-refused", doc: "where nobody listens connect is ECONNREFUSED, and the session can try again", run: testConnectRefused},
 	{name: "connect-backlog", doc: "a full backlog refuses until one is accepted", run: testConnectBacklog},
+	{name: "connect-backlog-limits", doc: "a backlog below 1 is 1, one above 4096 is 4096", run: testConnectBacklogLimits},
 	{name: "connect-errors", doc: "connected is no error, a listener EINVAL, no address EINVAL, a set EBADFD", run: testConnectErrors},
 	{name: "connect-nonblocking", doc: "a non-blocking connect is EINPROGRESS, then OUT", run: testConnectNonblocking},
 	{name: "connect-nonblocking-fails", doc: "a non-blocking connect that fails is OUT, ERR and HUP, with the reason in the error attribute", run: testConnectNonblockingFails},
@@ -131,6 +132,18 @@ func testConnectBacklog(e *env) {
 	}
 	l.nonblock(true)
 	e.want(syscall.EAGAIN, err2(th.Accept(l.h, 0)))
+}
+
+func testConnectBacklogLimits(e *env) {
+	th := e.thread()
+	for _, c := range []struct{ asked, holds int }{{0, 1}, {-1, 1}, {1 << 30, 4096}} {
+		l, ep := e.listen(th, c.asked)
+		for range c.holds {
+			e.connect(th, ep)
+		}
+		e.want(syscall.ECONNREFUSED, th.Connect(e.create(th, false).h, ep))
+		l.attrIs(core.GetNread, c.holds)
+	}
 }
 
 func testConnectErrors(e *env) {

@@ -72,7 +72,7 @@ var skips = []skip{{
 		"stale-handle-among-threads", "allocs-two-threads", "epoll-handoff",
 		"dgram-close-wakes", "dgram-shutdown-wakes", "dgram-many-receivers",
 		"poll-close-wakes", "poll-two-threads", "poll-sees-connect",
-		"connect-at-once", "listen-at-once", "close-wakes-connector",
+		"connect-at-once", "connect-looked-at", "listen-at-once", "close-wakes-connector",
 	},
 }, {
 	reason: "the strategy has no fork (NoFork is set)",
