@@ -3,12 +3,15 @@ package core
 import (
 	"net/netip"
 	"testing"
+	"time"
 )
 
 // A set of many groups, of which a look finds whatever is ready, wherever the last
 // look ended, and reports in turn what is more than there is room for.
 func TestReadyTurns(t *testing.T) {
 	const members, room = 300, 7
+	dog := time.AfterFunc(time.Minute, func() { panic("a look has no end") })
+	defer dog.Stop()
 	endpoint := netip.MustParseAddrPort("127.0.0.1:80")
 	app, err := New(Config{SegmentSize: 64 << 20, RxFifoSize: 4096, TxFifoSize: 4096}, Hooks{Free: true})
 	if err != nil {
