@@ -3,6 +3,7 @@ package core
 import (
 	"math"
 	"math/bits"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -20,30 +21,57 @@ import (
 // an edge is reported by the one whose swap of the member's state succeeds.
 type ready struct {
 	of     *Session
-	gen    uint64                   // of the session's use
-	index  uint32                   // of its slot
-	groups atomic.Pointer[[]*group] // replaced whole, and only grows
-	from   atomic.Uint32            // place at which the next look begins
-	hot    atomic.Uint32            // hot places that the last look met
+	gen    uint64                 // of the session's use
+	index  uint32                 // of its slot
+	groups atomic.Pointer[groups] // replaced whole, and only grows
+	from   atomic.Uint32          // place at which the next look begins
+	hot    atomic.Uint32          // hot places that the last look met
 }
 
 // groupSize is the number of places of a group: bits of half a word.
 const groupSize = 32
 
-// group is some places of a set.
-type group struct {
-	// hot is the places that are hot, and above them how often one was heated,
-	// so that who cools some notices that there was news meanwhile.
-	hot     atomic.Uint64
-	members [groupSize]atomic.Pointer[member]
+// groups is the groups of a set, and of each the word that says which of its
+// places are hot, and above them how often one was heated, so that who cools some
+// notices that there was news meanwhile. The words lie side by side: a look at
+// where nothing is hot sees one line of memory for eight groups.
+type groups struct {
+	all []*group
+	hot []*[wordsInLine]atomic.Uint64
 }
+
+const wordsInLine = 8
+
+// word is that of a group.
+func (v *groups) word(i uint) *atomic.Uint64 { return &v.hot[i/wordsInLine][i%wordsInLine] }
+
+// next is the first place from one on that is hot, or end if none before it is.
+func (v *groups) next(place, end int) int {
+	if place >= end {
+		return end
+	}
+	i, bit, last := uint(place)/groupSize, uint(place)%groupSize, uint(end-1)/groupSize
+	m := uint32(v.word(i).Load()) >> bit << bit
+	for m == 0 {
+		if i == last {
+			return end
+		}
+		i++
+		m = uint32(v.word(i).Load())
+	}
+	return min(int(i)*groupSize+bits.TrailingZeros32(m), end)
+}
+
+// group is some places of a set.
+type group [groupSize]atomic.Pointer[member]
 
 // member is a session's membership in a set. It is never changed but for state
 // and idle: a change makes another in the same place.
 type member struct {
 	set    *ready
 	in     *group
-	at     int // of in
+	at     int            // of in
+	hot    *atomic.Uint64 // in's
 	s      *Session
 	gen    uint64 // of the session's use
 	events uint32
@@ -87,7 +115,7 @@ func (s *Session) edge(count *atomic.Uint32, shift int) {
 
 func newReady(s *Session) *epollSet {
 	r := &ready{of: s, gen: uint64(s.handle) >> 32, index: s.handle.Index()}
-	r.groups.Store(new([]*group))
+	r.groups.Store(new(groups))
 	return &epollSet{free: r}
 }
 
@@ -138,13 +166,13 @@ func (t *Thread) epollCtlFree(r *ready, op int, s *Session, ev *EpollEvent) erro
 		s.flags.And(^uint32(fEpollOut))
 	}
 	if old != nil {
-		m.in, m.at = old.in, old.at
+		m.in, m.at, m.hot = old.in, old.at, old.hot
 		s.member.Store(m)
 		old.state.Or(stateGone)
 		if sched.Enabled {
 			sched.Point("set: the old member is gone, before the new one has its place")
 		}
-		if !m.in.members[m.at].CompareAndSwap(old, m) {
+		if !m.in[m.at].CompareAndSwap(old, m) {
 			s.member.CompareAndSwap(m, nil) // the set was closed
 			return syscall.EBADFD
 		}
@@ -185,12 +213,13 @@ func (r *ready) add(m *member) bool {
 // place puts a member where there is room.
 func (r *ready) place(m *member) {
 	for {
-		all := r.groups.Load()
+		v := r.groups.Load()
 		// Behind, where there is room as long as the set grows.
-		for i := len(*all) - 1; i >= 0; i-- {
-			g := (*all)[i]
-			for m.in, m.at = g, 0; m.at < groupSize; m.at++ {
-				if g.members[m.at].Load() == nil && g.members[m.at].CompareAndSwap(nil, m) {
+		n := len(v.all)
+		for i := n - 1; i >= 0; i-- {
+			g := v.all[i]
+			for m.in, m.at, m.hot = g, 0, v.word(uint(i)); m.at < groupSize; m.at++ {
+				if g[m.at].Load() == nil && g[m.at].CompareAndSwap(nil, m) {
 					return
 				}
 			}
@@ -198,8 +227,11 @@ func (r *ready) place(m *member) {
 		if sched.Enabled {
 			sched.Point("set: between the look at the groups and their swap")
 		}
-		more := append((*all)[:len(*all):len(*all)], new(group))
-		r.groups.CompareAndSwap(all, &more)
+		more := &groups{append(slices.Clip(v.all), new(group)), v.hot}
+		if n%wordsInLine == 0 {
+			more.hot = append(slices.Clip(v.hot), new([wordsInLine]atomic.Uint64))
+		}
+		r.groups.CompareAndSwap(v, more)
 	}
 }
 
@@ -209,19 +241,19 @@ func (m *member) leave() {
 	if sched.Enabled {
 		sched.Point("set: a member is gone, before its place is empty")
 	}
-	m.in.members[m.at].CompareAndSwap(m, nil)
+	m.in[m.at].CompareAndSwap(m, nil)
 	m.s.member.CompareAndSwap(m, nil)
 }
 
 // close takes all members out, of a set that is closing. Who adds one meanwhile
 // sees that.
 func (r *ready) close() {
-	for _, g := range *r.groups.Load() {
-		for i := range g.members {
+	for _, g := range r.groups.Load().all {
+		for i := range g {
 			if sched.Enabled {
 				sched.Point("set: before a member of a closed set leaves")
 			}
-			if m := g.members[i].Load(); m != nil {
+			if m := g[i].Load(); m != nil {
 				m.leave()
 			}
 		}
@@ -231,11 +263,11 @@ func (r *ready) close() {
 // heat makes the next look visit a member.
 func (m *member) heat() {
 	for {
-		w := m.in.hot.Load()
+		w := m.hot.Load()
 		if sched.Enabled {
 			sched.Point("set: between the look who is hot and the swap")
 		}
-		if m.in.hot.CompareAndSwap(w, (w|1<<m.at)+1<<groupSize) {
+		if m.hot.CompareAndSwap(w, (w|1<<m.at)+1<<groupSize) {
 			return
 		}
 	}
@@ -332,8 +364,8 @@ func (s *Session) position() uint32 {
 
 // collect reports hot members that are ready; the first look of a call says so.
 func (r *ready) collect(t *Thread, evs []EpollEvent, first bool) int {
-	groups := *r.groups.Load()
-	if len(groups) == 0 {
+	v := r.groups.Load()
+	if len(v.all) == 0 {
 		return 0
 	}
 	many := r.hot.Load() > few
@@ -342,42 +374,36 @@ func (r *ready) collect(t *Thread, evs []EpollEvent, first bool) int {
 		limit = idleMany
 	}
 	n, vain, hot := 0, 0, uint32(0)
-	from := r.from.Load()
-	next := from
-	begin, bit := int(from/groupSize), from%groupSize
-	// The group of the first place comes last, too, with what lies before it.
-	for k := 0; k <= len(groups) && n < len(evs); k++ {
-		i := (begin + k) % len(groups)
-		g := groups[i]
-		m := uint32(g.hot.Load())
-		switch k {
-		case 0:
-			m &= math.MaxUint32 << bit
-		case len(groups):
-			m &= 1<<bit - 1
+	places := len(v.all) * groupSize
+	from := int(r.from.Load())
+	next, end := from, places
+	for p := v.next(from, end); n < len(evs); p = v.next(p+1, end) {
+		if p == end && end != from {
+			end = from // and what lies before it
+			p = v.next(0, end)
 		}
-		for ; m != 0 && n < len(evs); m &= m - 1 {
-			at := bits.TrailingZeros32(m)
-			hot++
-			o := g.members[at].Load()
-			if o == nil {
-				vain++
-				continue
+		if p == end {
+			break
+		}
+		hot++
+		o := v.all[p/groupSize][p%groupSize].Load()
+		if o == nil {
+			vain++
+			continue
+		}
+		if report := o.look(true); report != 0 {
+			evs[n] = EpollEvent{Events: report, Data: o.data}
+			n++
+			next = p + 1
+			if o.idle.Load() != 0 {
+				o.idle.Store(0)
 			}
-			if report := o.look(true); report != 0 {
-				evs[n] = EpollEvent{Events: report, Data: o.data}
-				n++
-				next = uint32(i*groupSize + at + 1)
-				if o.idle.Load() != 0 {
-					o.idle.Store(0)
-				}
-			} else if (first || many) && o.idle.Add(1) >= limit {
-				vain++
-			}
+		} else if (first || many) && o.idle.Add(1) >= limit {
+			vain++
 		}
 	}
 	if next != from {
-		r.from.Store(next % uint32(len(groups)*groupSize))
+		r.from.Store(uint32(next % places))
 	}
 	if n < len(evs) && r.hot.Load() != hot {
 		r.hot.Store(hot)
@@ -392,14 +418,16 @@ func (r *ready) collect(t *Thread, evs []EpollEvent, first bool) int {
 // of them that have nothing still turn cold. True: there is news, of some or of
 // others.
 func (r *ready) cool(t *Thread, idle int32) (news bool) {
-	groups := *r.groups.Load()
+	v := r.groups.Load()
 	words := t.words[:0]
-	for _, g := range groups {
-		w := g.hot.Load()
+	end := len(v.all) * groupSize
+	for p := v.next(0, end); p < end; p = v.next((p/groupSize+1)*groupSize, end) {
+		i := uint(p / groupSize)
+		g, w := v.all[i], v.word(i).Load()
 		which := uint64(0)
 		for m := uint32(w); m != 0; m &= m - 1 {
 			at := bits.TrailingZeros32(m)
-			o := g.members[at].Load()
+			o := g[at].Load()
 			if o == nil {
 				which |= 1 << at
 			} else if o.idle.Load() >= idle {
@@ -410,19 +438,20 @@ func (r *ready) cool(t *Thread, idle int32) (news bool) {
 				}
 			}
 		}
-		words = append(words, w, which)
+		words = append(words, uint64(i), w, which)
 	}
 	t.words = words
 	if sched.Enabled {
 		sched.Point("set: armed, before the look whether members are cold")
 	}
 	hw.HeavyFence()
-	for i, g := range groups {
-		w, which := words[2*i], words[2*i+1]
+	for ; len(words) > 0; words = words[3:] {
+		i, w, which := uint(words[0]), words[1], words[2]
+		g := v.all[i]
 		cold := uint64(0)
 		for m := uint32(which); m != 0; m &= m - 1 {
 			at := bits.TrailingZeros32(m)
-			switch o := g.members[at].Load(); {
+			switch o := g[at].Load(); {
 			case o != nil && o.look(false) != 0:
 				news = true
 			default:
@@ -435,7 +464,7 @@ func (r *ready) cool(t *Thread, idle int32) (news bool) {
 		if sched.Enabled {
 			sched.Point("set: between the look whether members are cold and the swap")
 		}
-		if cold != 0 && !g.hot.CompareAndSwap(w, w&^cold) {
+		if cold != 0 && !v.word(i).CompareAndSwap(w, w&^cold) {
 			news = true
 		}
 	}
