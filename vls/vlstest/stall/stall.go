@@ -52,7 +52,6 @@ const (
 	everyVisits = 6
 )
 
-
 // world is what the threads of one run use.
 type world struct {
 	s       vls.Strategy
