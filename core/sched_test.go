@@ -64,7 +64,8 @@ func TestSchedulesPool(t *testing.T) {
 
 // TestSchedulesBurial has children of a process die, and of a child that has died
 // itself, while two threads bury them and the process exits: each is closed once,
-// by whoever buries it or, if nobody is to, by itself, and its index is free then.
+// by whoever buries it or, if nobody is to, by itself, and its index is free then,
+// for one of those who want one.
 func TestSchedulesBurial(t *testing.T) {
 	rep := sched.Explore(t, sched.Options{Schedules: 600}, func(r *sched.Run) {
 		a, err := New(Config{SegmentSize: 1 << 20, EventQueueSize: 16, MaxWorkers: 6}, Hooks{})
@@ -114,6 +115,20 @@ func TestSchedulesBurial(t *testing.T) {
 				}
 			})
 		}
+		mine := make(map[uint32]string)
+		for i := range 3 {
+			who := fmt.Sprint("maker", i)
+			r.Go(who, func() {
+				w, err := a.newWorker(nil)
+				if err != nil {
+					return // others have all there is, for now
+				}
+				if o := mine[w.index]; o != "" {
+					r.Fatalf("index %d is %s's and %s's", w.index, o, who)
+				}
+				mine[w.index] = who
+			})
+		}
 		r.Go("waits", func() { burials("waits") })
 		r.Go("exits", func() {
 			parent.Orphan()
@@ -125,7 +140,7 @@ func TestSchedulesBurial(t *testing.T) {
 			if len(closed) != 4 {
 				r.Errorf("%d of 4 are closed: %v", len(closed), closed)
 			}
-			for range 6 {
+			for range 6 - len(mine) {
 				made(nil)
 			}
 			if _, err := a.newWorker(nil); err == nil {
