@@ -157,6 +157,9 @@ func (s *Session) numberAttr(a Attr, v int32) (int32, error) {
 		}
 		return v, nil
 	case GetError:
+		if s.flags.Load()&fDialing != 0 {
+			return 0, nil // of that it is not known yet
+		}
 		e := s.err.Swap(0)
 		if e != 0 {
 			s.others(func(o *Session) { o.err.Store(0) })
@@ -230,11 +233,11 @@ func (s *Session) fifoAttr(a Attr, v int32) (int32, error) {
 	}
 	switch {
 	case a == GetTxFifoLen || a == GetRxFifoLen:
-		if s.conn != nil {
+		if s.hasConn() {
 			return int32(f.Size()), nil
 		}
 		return int32(*at), nil
-	case s.conn != nil || v < minFifo || v > maxFifo:
+	case s.hasConn() || v < minFifo || v > maxFifo:
 		return 0, syscall.EINVAL
 	}
 	*at = uint32(v)

@@ -9,10 +9,10 @@ import (
 	"vlsbench/internal/litmus"
 )
 
-// A thread enters and leaves a session that is biased to it while another wants
-// the bias given up. Once that has been told that nobody is inside, or that the
-// bias has ended, the first is not inside any more: what the second then writes,
-// the first must not find.
+// A thread enters and leaves a session that is biased to it, first to read, then
+// to write, while another wants the tx end. Once that has been told that nobody
+// is inside of it, or that the bias has ended, the first does not get there any
+// more: what the second then writes, the first must not find as it writes.
 func TestLitmusBias(t *testing.T) {
 	if !hw.MembarrierAvailable() {
 		t.Skip("no membarrier: no session is biased")
@@ -21,7 +21,7 @@ func TestLitmusBias(t *testing.T) {
 		v uint32
 		_ [hw.FalseSharing - 4]byte
 	}
-	test := func(t *testing.T, patience int, isInside func(th *Thread, s *Session, l uint64) bool) litmus.Test {
+	test := func(t *testing.T, patience int, insideOf func(th *Thread, s *Session, l uint64) Ends) litmus.Test {
 		app, err := New(Config{SegmentSize: 4 << 20}, Hooks{Free: true})
 		if err != nil {
 			t.Fatal(err)
@@ -52,7 +52,7 @@ func TestLitmusBias(t *testing.T) {
 		}
 		var data, found, entered [litmus.Cells]note
 		return litmus.Test{
-			Outcomes: []string{"inside beside another", "inside before it", "after it"},
+			Outcomes: []string{"inside beside another", "inside before it", "after it", "between the two"},
 			Ready: []func(int){
 				func(c int) { s[c].life.Load() },
 				func(c int) { s[c].life.Load(); atomic.LoadUint32(&owner[c].mark) },
@@ -61,20 +61,25 @@ func TestLitmusBias(t *testing.T) {
 				func(c int) {
 					th := owner[c]
 					entered[c].v, found[c].v = 0, 0
-					if th.Enter(s[c], s[c].handle) {
-						entered[c].v = 1
-						for range 64 * (c%8 + 1) {
-							found[c].v |= atomic.LoadUint32(&data[c].v)
+					for _, e := range []Ends{RxEnd, TxEnd} {
+						if th.Enter(s[c], s[c].handle, e) {
+							entered[c].v |= uint32(e)
+							for range 64 * (c%8 + 1) {
+								if v := atomic.LoadUint32(&data[c].v); e == TxEnd {
+									found[c].v |= v
+								}
+							}
 						}
+						th.Leave(s[c])
 					}
-					th.Leave(s[c])
 				},
 				func(c int) {
 					l := s[c].life.Or(lifeRevoked)
-					if !isInside(other[c], s[c], l) {
+					at := insideOf(other[c], s[c], l)
+					if at == 0 {
 						other[c].unbias(s[c], s[c].life.Load(), 0)
 					}
-					for i := 1; i != patience && s[c].life.Load()&lifeBiased != 0; i++ {
+					for i := 1; at != RxEnd && i != patience && s[c].life.Load()&lifeBiased != 0; i++ {
 						hw.Pause()
 						if i%64 == 0 {
 							runtime.Gosched()
@@ -87,21 +92,22 @@ func TestLitmusBias(t *testing.T) {
 				s[c].life.Store(biased[c])
 				data[c].v = 0
 				switch {
-				case entered[c].v == 0:
-					return 2
 				case found[c].v != 0:
 					return 0
+				case entered[c].v == 0:
+					return 2
+				case entered[c].v == uint32(RxEnd):
+					return 3
 				}
 				return 1
 			},
 		}
 	}
-	t.Run("shipped", func(t *testing.T) { litmus.Never(t, test(t, 0, (*Thread).isInside)) })
+	t.Run("shipped", func(t *testing.T) { litmus.Never(t, test(t, 0, (*Thread).insideOf)) })
 	t.Run("no fence", func(t *testing.T) {
 		// It may also miss that the owner has left, which would never end.
-		litmus.Seen(t, test(t, 1000, func(th *Thread, s *Session, l uint64) bool {
-			o := th.w.app.producers[uint8(l>>lifeThread)].Load()
-			return atomic.LoadUint32(&o.mark) == s.place
+		litmus.Seen(t, test(t, 1000, func(th *Thread, s *Session, l uint64) Ends {
+			return Ends(atomic.LoadUint32(&th.w.app.producers[uint8(l>>lifeThread)].Load().mark) >> markEnds)
 		}))
 	})
 }

@@ -531,7 +531,8 @@ func (s *Session) takeErr() error {
 }
 
 // Recvfrom is [Thread.Read] with the sender's endpoint, on a stream the peer's.
-// With MSG_PEEK what is read stays. Of datagrams it reads one, the rest of which
+// With MSG_PEEK what is read stays. It waits for something to read with len(p) 0
+// too, as recv does and read does not. Of datagrams it reads one, the rest of which
 // is dropped if it is longer than p; one of no bytes is read too. EAFNOSUPPORT:
 // other flags. Errors are those of Read, and ECONNREFUSED, which says that what
 // a connected session sent before was not heard. Session rx: exclusive. Session
@@ -548,7 +549,7 @@ func (t *Thread) Recvfrom(s *Session, p []byte, flags int) (int, Endpoint, error
 	peer := s.remote // after a wait nothing is held
 	var n int
 	var err error
-	if flags == 0 {
+	if flags == 0 && len(p) > 0 {
 		n, err = t.Read(s, p)
 	} else {
 		n, err = t.readSlow(s, p, true)

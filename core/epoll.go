@@ -511,7 +511,7 @@ func (s *Session) level() uint32 {
 		}
 		return 0
 	case StateClosed:
-		if s.err.Load() != 0 {
+		if flags&fDialing == 0 && s.err.Load() != 0 {
 			return EPOLLOUT | EPOLLERR | EPOLLHUP
 		}
 		return 0

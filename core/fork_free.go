@@ -19,7 +19,7 @@ func (t *Thread) forkFree(child *Worker, made func(parent, child *Session)) (*Wo
 				continue
 			}
 			// Not by a bias: it is shared from here on.
-			p, err := t.claim(w.sessions.find(h), Handle(h), control, true)
+			p, err := t.claim(w.sessions.find(h), Handle(h), control, waits)
 			if err != nil {
 				continue // closed meanwhile
 			}

@@ -31,11 +31,12 @@ const (
 // bias, the number of pins, and the generation of the use. A slot that nobody
 // has is closing, too.
 //
-// A session that is biased has no claims: one thread, whose number stands in its
-// life, is inside while its mark says so, with both ends. Who else wants an end
-// asks for the bias to be given up, and has it ended unless that thread is
-// inside; it ends it as it leaves. A session whose bias was given up has none any
-// more.
+// Of a session that is biased one thread, whose number stands in its life, has
+// the ends that its mark says, while the mark says so; nobody else claims any.
+// Who wants one asks for the bias to be given up, after which that thread gets in
+// no more, and has it ended unless the thread is inside; it ends it as it leaves.
+// Until then the end that it is not at can be claimed. A session whose bias was
+// given up has none any more.
 //
 // A session that is not biased has, in the place of the thread, the claim of its
 // control, whether somebody met that, and whether it is shared by fork: then what
@@ -65,6 +66,9 @@ const (
 	// claimSpins is how often who meets a claim looks again before it sleeps or
 	// gives up.
 	claimSpins = 64
+	// markEnds is where the ends stand in a thread's mark: above the session's
+	// place.
+	markEnds = indexBits
 	// closeLooks is how often a close looks whether who is inside has left, and
 	// ended the session, before it leaves that to them.
 	closeLooks = 256
@@ -85,6 +89,15 @@ func (s *Session) born() {
 	s.life.Store(uint64(s.handle)>>32<<lifeGen | lifePin | uint64(BothEnds))
 }
 
+// manners is what who meets a claim does.
+type manners uint8
+
+const (
+	asSession manners = iota // waits, unless the session is non-blocking
+	waits
+	goesOn // does without
+)
+
 // Claim looks a session up and claims ends of it, all that the caller is to
 // have: nobody claims twice. Where an end is claimed it waits for the end of that
 // claim, unless told not to and the session is non-blocking. EBADFD: there is no
@@ -96,21 +109,25 @@ func (t *Thread) Claim(h Handle, e Ends, wait bool) (*Session, error) {
 	if t.mark != 0 {
 		t.Leave(s) // whatever came of Enter
 	}
-	if s.life.Load()&lifeWhose == t.whose && sl.handle.Load() == uint64(h) && t.Enter(s, h) {
+	if s.life.Load()&lifeWhose == t.whose && sl.handle.Load() == uint64(h) && t.Enter(s, h, e) {
 		return s, nil
 	}
 	if t.mark != 0 {
 		t.Leave(s)
 	}
-	return t.claim(sl, h, e, wait)
+	how := asSession
+	if wait {
+		how = waits
+	}
+	return t.claim(sl, h, e, how)
 }
 
 // Enter enters a session that was just found by its handle if it is biased to the
 // thread, as one is after the first read or write that claimed an end. It is then
-// as if both ends were claimed, until Leave; or until a wait, after which they
+// as if the ends were claimed, until Leave; or until a wait, after which they
 // are. Claim after an Enter that was false takes that back.
-func (t *Thread) Enter(s *Session, h Handle) bool {
-	setMark(&t.mark, uint32(h)&indexMask+1)
+func (t *Thread) Enter(s *Session, h Handle, e Ends) bool {
+	setMark(&t.mark, uint32(h)&indexMask+(1+uint32(e)<<markEnds))
 	if sched.Enabled {
 		sched.Point("bias: between mark and life")
 	}
@@ -134,7 +151,7 @@ func (t *Thread) Leave(s *Session) {
 	}
 }
 
-func (t *Thread) claim(sl *slot[Session], h Handle, e Ends, wait bool) (*Session, error) {
+func (t *Thread) claim(sl *slot[Session], h Handle, e Ends, how manners) (*Session, error) {
 	s := &sl.v
 	l := s.life.Load()
 	if sched.Enabled {
@@ -147,7 +164,7 @@ func (t *Thread) claim(sl *slot[Session], h Handle, e Ends, wait bool) (*Session
 	shared := l&lifeShared != 0
 	if l&(uint64(e)|lifeClosing|lifeBiased) != 0 || !s.life.CompareAndSwap(l, l|uint64(e)) {
 		var err error
-		if shared, err = t.claimSlow(s, l>>lifeGen, e, wait); err != nil {
+		if shared, err = t.claimSlow(s, l>>lifeGen, e, how); err != nil {
 			return nil, err
 		}
 	}
@@ -155,7 +172,7 @@ func (t *Thread) claim(sl *slot[Session], h Handle, e Ends, wait bool) (*Session
 		sched.Point("claim: claimed")
 	}
 	if shared {
-		if err := t.claimShared(s, e, wait); err != nil {
+		if err := t.claimShared(s, e, how); err != nil {
 			return nil, err
 		}
 	}
@@ -163,83 +180,103 @@ func (t *Thread) claim(sl *slot[Session], h Handle, e Ends, wait bool) (*Session
 }
 
 // giveUp ends the bias of a session to the thread, which is not inside, if it is
-// to be given up; and the session, if it is closing.
+// to be given up; and the session, if it is closing and nobody else is inside.
 func (t *Thread) giveUp(s *Session) {
 	for {
 		l := s.life.Load()
 		if l&(lifeWhose&^lifeClosing) != t.whose|lifeRevoked {
 			return
 		}
-		if l&lifeClosing != 0 {
-			if t.unbias(s, l, uint64(BothEnds)) {
+		get := closers(l)
+		if t.unbias(s, l, get) {
+			if get != 0 {
 				t.end(s)
-				return
 			}
-		} else if t.unbias(s, l, 0) {
 			return
 		}
 	}
 }
 
+// closers is the ends that are to be claimed in the swap that ends a bias: both,
+// of a session that is closing, by whoever is then the last. Where there are
+// claims beside the bias that is who ends the last of them.
+func closers(l uint64) Ends {
+	if l&lifeClosing != 0 && l&uint64(RxEnd|TxEnd) == 0 {
+		return BothEnds
+	}
+	return 0
+}
+
 // unbias ends the bias of a session and gives the caller ends of it, in one swap
-// from l. Who met the bias as a claim is told.
-func (t *Thread) unbias(s *Session, l, get uint64) bool {
+// from l. Who met the bias as a claim is told, unless that end is claimed now:
+// who ends that claim tells.
+func (t *Thread) unbias(s *Session, l uint64, get Ends) bool {
 	if sched.Enabled {
 		sched.Point("bias: before its end")
 	}
-	met := l & lifeMetEnds
-	n := l&^(lifeBiased|0xff<<lifeThread|lifeMetEnds) | get
+	n := l&^(lifeBiased|0xff<<lifeThread) | uint64(get)
+	met := l & lifeMetEnds &^ (n & uint64(RxEnd|TxEnd) << 2)
 	if met != 0 {
-		n += lifePin
+		n = n&^met + lifePin
 	}
 	if !s.life.CompareAndSwap(l, n) {
 		return false
 	}
 	if met != 0 {
 		if l&lifeClosing == 0 {
-			s.unclaimed()
+			s.unclaimed(met)
 		}
 		t.w.Unpin(s)
 	}
 	return true
 }
 
-// isInside reports whether the thread that a session is biased to is inside it.
-// That it is to be given up was stored before.
-func (t *Thread) isInside(s *Session, l uint64) bool {
+// insideOf is the ends that the thread which a session is biased to is inside of,
+// or is just to find that it may not be. That the bias is to be given up was
+// stored before: of other ends it gets inside no more but by a claim.
+func (t *Thread) insideOf(s *Session, l uint64) Ends {
 	hw.HeavyFence()
 	if sched.Enabled {
 		sched.Point("bias: before the look at the mark")
 	}
 	o := t.w.app.producers[uint8(l>>lifeThread)].Load()
-	return o != nil && o.w == t.w && atomic.LoadUint32(&o.mark) == s.place
+	if o == nil || o.w != t.w {
+		return 0
+	}
+	if m := atomic.LoadUint32(&o.mark); m&indexMask == s.place {
+		return Ends(m >> markEnds)
+	}
+	return 0
 }
 
 // Reclaim claims ends of a session that the thread has a pin on. False: it was
 // closed.
 func (t *Thread) Reclaim(s *Session, e Ends) bool {
-	_, err := t.claimKey(s, e)
-	return err == nil
+	return t.reclaim(s, e, waits) == nil
 }
 
-func (t *Thread) claimKey(s *Session, e Ends) (*Session, error) {
-	shared, err := t.claimSlow(s, s.life.Load()>>lifeGen, e, true)
-	if err != nil {
-		return nil, err
+func (t *Thread) reclaim(s *Session, e Ends, how manners) error {
+	shared, err := t.claimSlow(s, s.life.Load()>>lifeGen, e, how)
+	if err == nil && shared {
+		err = t.claimShared(s, e, how)
 	}
-	if shared {
-		if err := t.claimShared(s, e, true); err != nil {
-			return nil, err
-		}
+	return err
+}
+
+// attendFree is Attend of a session that the thread has a pin on. If somebody is
+// inside that is put off until he has left, which is news of the session.
+func (t *Thread) attendFree(s *Session) {
+	if t.reclaim(s, BothEnds, goesOn) == nil {
+		t.Attend(s)
+		t.release(s, BothEnds)
 	}
-	return s, nil
 }
 
 // claimSlow claims ends of a session of a generation, or none, and reports whether
 // it was shared by then: what is claimed of it before it is shared is claimed in
 // the word in common by who shares it.
-func (t *Thread) claimSlow(s *Session, gen uint64, e Ends, wait bool) (shared bool, err error) {
-	have, shared, err := t.take(s, &s.life, gen, e, wait)
+func (t *Thread) claimSlow(s *Session, gen uint64, e Ends, how manners) (shared bool, err error) {
+	have, shared, err := t.take(s, &s.life, gen, e, how)
 	if err != nil && have != 0 {
 		t.drop(s, have, true)
 	}
@@ -248,9 +285,9 @@ func (t *Thread) claimSlow(s *Session, gen uint64, e Ends, wait bool) (shared bo
 
 // claimShared claims ends of what a session shares by fork, of which it has its
 // own; or gives its own back.
-func (t *Thread) claimShared(s *Session, e Ends, wait bool) error {
+func (t *Thread) claimShared(s *Session, e Ends, how manners) error {
 	sh := s.sh.Load()
-	have, _, err := t.take(s, &sh.claim, s.life.Load()>>lifeGen, e, wait)
+	have, _, err := t.take(s, &sh.claim, s.life.Load()>>lifeGen, e, how)
 	if err == nil {
 		if sched.Enabled {
 			sched.Point("claim: shared, claimed")
@@ -268,8 +305,8 @@ func (t *Thread) claimShared(s *Session, e Ends, wait bool) error {
 // whether the first says that the session is shared. Of all that it wants control
 // is claimed first, and rx before tx, so that two who want the same do not wait
 // for each other. What it has claimed when it fails is the caller's to give back.
-func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait bool) (have Ends, shared bool, err error) {
-	asked := false // whether the one it is biased to is inside
+func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, how manners) (have Ends, shared bool, err error) {
+	at := Ends(0) // where the one it is biased to is inside
 	for i := 0; ; i++ {
 		l := s.life.Load()
 		if l>>lifeGen != gen || l&lifeClosing != 0 {
@@ -281,34 +318,37 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait 
 		if sched.Enabled {
 			sched.Point("claim: between the look at a claim and the swap")
 		}
+		taken := Ends(l) & BothEnds
 		if l&lifeBiased != 0 {
-			switch {
-			case l&(lifeWhose&^lifeRevoked) == t.whose:
-				// It is this thread's own, which is not inside.
-				if t.unbias(s, l, uint64(e)) {
-					return e, false, nil
-				}
-				continue
-			case l&lifeRevoked == 0:
-				s.life.CompareAndSwap(l, l|lifeRevoked)
-				asked = false
-				continue
-			case !asked:
-				if asked = t.isInside(s, l); !asked {
-					t.unbias(s, l, 0)
-				}
-				continue
-			}
+			taken = Ends(l)&(RxEnd|TxEnd) | control // others may be beside who has the bias
+		} else if l&lifeClosing != 0 {
+			taken |= control // so, of what is shared, is its control alone
 		}
-		seen := l
 		switch {
-		case l&lifeBiased != 0:
-			l |= uint64(BothEnds) // as if: nobody gets an end any more
-		case l&lifeClosing != 0:
-			l |= uint64(control) // so, of what is shared, is its control alone
+		case l&lifeBiased == 0:
+		case l&(lifeWhose&^lifeRevoked) == t.whose:
+			// It is this thread's own, which is not inside.
+			get := e
+			if taken&e&(RxEnd|TxEnd) != 0 {
+				get = 0
+			}
+			if t.unbias(s, l, get) && get != 0 {
+				return e, false, nil
+			}
+			continue
+		case l&lifeRevoked == 0:
+			s.life.CompareAndSwap(l, l|lifeRevoked)
+			continue
+		case at == 0:
+			if at = t.insideOf(s, l); at == 0 {
+				t.unbias(s, l, 0)
+			}
+			continue
+		default:
+			taken |= at
 		}
 		get := e &^ have
-		free := get &^ Ends(l)
+		free := get &^ taken
 		switch {
 		case get&control != 0 && free&control == 0:
 			free = 0
@@ -316,18 +356,21 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait 
 			free &= control
 		}
 		if free != 0 {
-			if word.CompareAndSwap(seen, seen|uint64(free)) {
+			if word.CompareAndSwap(l, l|uint64(free)) {
 				if have |= free; have == e {
-					return have, seen&lifeShared != 0, nil
+					return have, l&(lifeBiased|lifeShared) == lifeShared, nil
 				}
 			}
 			continue
 		}
-		in := Ends(l) & get // whose claim it is that stands in the way
+		in := taken & get // whose claim it is that stands in the way
+		if l&lifeBiased != 0 && in&control != 0 {
+			in = in&^control | at // it has control while it is there
+		}
 		switch {
-		case in&control != 0 && seen&lifeBiased == 0:
+		case in&control != 0:
 			in = control
-		case in&RxEnd != 0 || seen&lifeBiased != 0:
+		case in&RxEnd != 0:
 			in = RxEnd
 		}
 		if i < claimSpins {
@@ -338,19 +381,19 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, wait 
 			}
 			continue
 		}
-		if !wait && s.flags.Load()&fNonblock != 0 {
-			if word.CompareAndSwap(seen, seen|uint64(in)<<2) {
+		if how == goesOn || how == asSession && s.flags.Load()&fNonblock != 0 {
+			if word.CompareAndSwap(l, l|uint64(in)<<2) {
 				return have, false, syscall.EWOULDBLOCK
 			}
 			continue
 		}
-		t.awaitClaim(s, word, gen, in)
+		t.awaitClaim(s, word, gen, in, at)
 	}
 }
 
-// awaitClaim waits until an end is not claimed, or the session of that
-// generation is closing.
-func (t *Thread) awaitClaim(s *Session, word *atomic.Uint64, gen uint64, e Ends) {
+// awaitClaim waits until an end is not claimed, nor biased to who is inside of
+// at, or the session of that generation is closing.
+func (t *Thread) awaitClaim(s *Session, word *atomic.Uint64, gen uint64, e, at Ends) {
 	t.w.inside.Add(1)
 	t.lieDown(s)
 	for {
@@ -362,20 +405,20 @@ func (t *Thread) awaitClaim(s *Session, word *atomic.Uint64, gen uint64, e Ends)
 		if sched.Enabled {
 			sched.Point("claim: between the look at a claim and the word that it was met")
 		}
-		in := e
+		held := e & Ends(l)
 		switch {
-		case l&lifeBiased != 0:
-			in = RxEnd // which is told like any
-			if l&lifeRevoked == 0 {
-				in = 0
-			}
-		case l&uint64(e) == 0 && (e&control == 0 || l&lifeClosing == 0):
-			in = 0
+		case l&lifeBiased == 0 && l&lifeClosing != 0:
+			held |= e & control
+		case l&lifeBiased == 0:
+		case e == control:
+			held = 0 // whose claim it was has left, and got a bias
+		default:
+			held |= e & at
 		}
-		if in == 0 {
+		if held == 0 {
 			break
 		}
-		if met := l | uint64(in)<<2; met == l || word.CompareAndSwap(l, met) {
+		if met := l | uint64(e)<<2; met == l || word.CompareAndSwap(l, met) {
 			t.nap(-1)
 		}
 	}
@@ -401,7 +444,7 @@ func (t *Thread) release(s *Session, e Ends) {
 	if sched.Enabled {
 		sched.Point("claim: between life and its end")
 	}
-	if l&(lifeShared|lifeMet|lifeClosing) != 0 {
+	if l&(lifeBiased|lifeShared|lifeMet|lifeClosing) != 0 {
 		t.drop(s, e, false)
 		return
 	}
@@ -424,7 +467,7 @@ func (t *Thread) drop(s *Session, e Ends, own bool) {
 		if sched.Enabled {
 			sched.Point("claim: between life and its end")
 		}
-		if !own && l&lifeShared != 0 {
+		if !own && l&(lifeBiased|lifeShared) == lifeShared {
 			t.dropShared(s.sh.Load(), e)
 			own = true
 			continue
@@ -441,10 +484,10 @@ func (t *Thread) drop(s *Session, e Ends, own bool) {
 			}
 			if met != 0 {
 				sched.Point("claim: ended, before that is told")
-				s.unclaimed()
+				s.unclaimed(met)
 				t.w.Unpin(s)
 			}
-		case n&uint64(BothEnds) != 0:
+		case n&(uint64(BothEnds)|lifeBiased) != 0:
 			if !s.life.CompareAndSwap(l, n) {
 				continue
 			}
@@ -490,7 +533,7 @@ func (t *Thread) dropShared(sh *shared, e Ends) {
 		for _, h := range a.who {
 			w := t.w.app.workers[h.Worker()].Load()
 			if s := w.pinKey(h); s != nil {
-				s.unclaimed()
+				s.unclaimed(met)
 				w.Unpin(s)
 			}
 		}
@@ -549,9 +592,13 @@ func (t *Thread) endLeaving(sh *shared) (last bool) {
 	return last
 }
 
-// unclaimed tells those who met a claim that it has ended.
-func (s *Session) unclaimed() {
+// unclaimed tells those who met claims that these have ended: bits of lifeMet. Who
+// wanted to write is told of room, which shows nowhere else as news.
+func (s *Session) unclaimed(met uint64) {
 	s.missed.Add(1)
+	if met&(uint64(TxEnd)<<2) != 0 {
+		s.edge(&s.full, fullShift)
+	}
 	s.w.newsOf(s)
 }
 
@@ -620,7 +667,7 @@ func (t *Thread) CloseHandle(h Handle) error {
 	w := t.w
 	sl := w.sessions.find(uint64(h))
 	s := &sl.v
-	mine := false
+	var mine, others bool // what is left to do: nothing is inside, somebody has a bias
 	var l uint64
 	for {
 		l = s.life.Load()
@@ -631,16 +678,16 @@ func (t *Thread) CloseHandle(h Handle) error {
 			return syscall.EBADFD
 		}
 		n := l | lifeClosing
-		mine = l&uint64(BothEnds) == 0
+		others = false
 		switch {
 		case l&lifeBiased == 0:
 		case l&(lifeWhose&^lifeRevoked) == t.whose:
-			mine = true
 			n &^= lifeBiased | 0xff<<lifeThread
 		default:
-			mine = false
+			others = true
 			n |= lifeRevoked
 		}
+		mine = !others && n&uint64(BothEnds) == 0
 		if mine {
 			n |= uint64(BothEnds)
 		}
@@ -657,9 +704,12 @@ func (t *Thread) CloseHandle(h Handle) error {
 		sched.Point("close: closing, before who waits is woken")
 	}
 	w.wakeFree(s, nil)
-	if l&lifeBiased != 0 && !mine && !t.isInside(s, l) {
-		for l = s.life.Load(); !mine && l&lifeBiased != 0; l = s.life.Load() {
-			mine = t.unbias(s, l, uint64(BothEnds))
+	if others && t.insideOf(s, l) == 0 {
+		for l = s.life.Load(); l&lifeBiased != 0; l = s.life.Load() {
+			if get := closers(l); t.unbias(s, l, get) {
+				mine = get != 0
+				break
+			}
 		}
 	}
 	if mine {

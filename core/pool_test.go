@@ -322,7 +322,8 @@ func TestDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := w.Directory() // before there is any session
+	var d Directory
+	d.Open(w) // before there is any session
 	var handles []Handle
 	for i := range 2*pageSlots + 10 {
 		s, err := th.Create(TCP, true)
@@ -352,6 +353,32 @@ func TestDirectory(t *testing.T) {
 	}
 	if live < 2*pageSlots/3 {
 		t.Fatalf("%d handles of %d were live", live, len(handles))
+	}
+	// Shut, or caught between its two stores.
+	var shut Directory
+	shut.Shut()
+	for _, h := range handles {
+		if _, ok := shut.Find(h); ok {
+			t.Fatalf("a directory that is shut finds %#x", uint64(h))
+		}
+	}
+	d.first.Store(shut.first.Load())
+	for _, h := range handles {
+		if _, ok := d.Find(h); ok && h.Index() < pageSlots {
+			t.Fatalf("a directory without its first page finds %#x", uint64(h))
+		}
+	}
+	d.Open(w)
+	d.pool.Store(shut.pool.Load())
+	for _, h := range handles {
+		if _, ok := d.Find(h); ok && h.Index() >= pageSlots {
+			t.Fatalf("a directory without its pool finds %#x", uint64(h))
+		}
+	}
+	d.Shut()
+	d.Open(w)
+	if s, ok := d.Find(last); !ok || s != w.Lookup(last) {
+		t.Fatalf("a directory that was opened again finds %p, %v", s, ok)
 	}
 	w.Close(th)
 	th.Exit()

@@ -20,8 +20,8 @@ import (
 // an edge is reported by the one whose swap of the member's state succeeds.
 type ready struct {
 	of     *Session
-	index  uint32 // of its slot
-	closed atomic.Bool
+	gen    uint64                   // of the session's use
+	index  uint32                   // of its slot
 	groups atomic.Pointer[[]*group] // replaced whole, and only grows
 	from   atomic.Uint32            // place at which the next look begins
 	hot    atomic.Uint32            // hot places that the last look met
@@ -86,14 +86,29 @@ func (s *Session) edge(count *atomic.Uint32, shift int) {
 }
 
 func newReady(s *Session) *epollSet {
-	r := &ready{of: s, index: s.handle.Index()}
+	r := &ready{of: s, gen: uint64(s.handle) >> 32, index: s.handle.Index()}
 	r.groups.Store(new([]*group))
 	return &epollSet{free: r}
 }
 
+// closed reports whether the set was closed. Whatever members it has then are on
+// their way out.
+func (r *ready) closed() bool {
+	l := r.of.life.Load()
+	return l>>lifeGen != r.gen || l&lifeClosing != 0
+}
+
 // epollCtlFree is EpollCtl, on a set that the caller has a pin on.
 func (t *Thread) epollCtlFree(r *ready, op int, s *Session, ev *EpollEvent) error {
+	if r.closed() {
+		return syscall.EBADFD
+	}
 	old := s.member.Load()
+	if old != nil && old.set.closed() {
+		// Whoever is to take it out may be stopped.
+		old.leave()
+		old = nil
+	}
 	switch op {
 	case EPOLL_CTL_ADD:
 		if old != nil {
@@ -160,7 +175,7 @@ func (r *ready) add(m *member) bool {
 	if sched.Enabled {
 		sched.Point("set: a member, before the look whether the set is closed")
 	}
-	if r.closed.Load() {
+	if r.closed() {
 		m.leave()
 		return false
 	}
@@ -198,9 +213,9 @@ func (m *member) leave() {
 	m.s.member.CompareAndSwap(m, nil)
 }
 
-// close takes all members out. Who adds one meanwhile sees that.
+// close takes all members out, of a set that is closing. Who adds one meanwhile
+// sees that.
 func (r *ready) close() {
-	r.closed.Store(true)
 	for _, g := range *r.groups.Load() {
 		for i := range g.members {
 			if sched.Enabled {
@@ -505,6 +520,9 @@ func (t *Thread) lookFree(w *watch) int {
 		fd.Revents = POLLNVAL
 		if s := t.w.Pin(fd.Handle); s != nil {
 			if s.epoll == nil {
+				if t.w.Forked() && s.Passive() {
+					t.attendFree(s)
+				}
 				fd.Revents = fd.found(s)
 			}
 			t.w.Unpin(s)

@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"sync/atomic"
 	"syscall"
@@ -31,6 +32,9 @@ type request struct {
 	next   *request
 	lsn    *listener
 	target Handle
+	// dialer, where sessions need no exclusion, is the session that the session
+	// layer's thread connects by itself. It cannot end while the request is claimed.
+	dialer *Session
 	local  Endpoint
 	remote Endpoint
 	opt    options
@@ -52,7 +56,7 @@ func (r *request) is(state uint32) bool { return atomic.LoadUint32(&r.state) == 
 // answered.
 func (r *request) withdraw() bool {
 	if atomic.CompareAndSwapUint32(&r.state, reqAsked, reqWithdrawn) {
-		hw.FutexWake(&r.state, 1)
+		hw.FutexWake(&r.state, math.MaxInt32)
 		return true
 	}
 	for r.is(reqClaimed) {
@@ -74,7 +78,7 @@ func (a *App) startService() error {
 		err := hw.Pin(a.cfg.SessionCPU)
 		pinned <- err
 		if err == nil {
-			y.run(a.cfg.Wait)
+			y.run(a.cfg.Wait, a.cfg.SessionGate)
 		}
 		close(y.stopped)
 	}()
@@ -110,7 +114,7 @@ func (y *service) ask(r *request) {
 }
 
 // run is the session layer's thread.
-func (y *service) run(mode Wait) {
+func (y *service) run(mode Wait, gate func()) {
 	until := uint64(0)
 	for i := 1; ; i++ {
 		if y.asked.Load() == nil {
@@ -142,6 +146,9 @@ func (y *service) run(mode Wait) {
 			if r == &y.end {
 				return
 			}
+			if gate != nil {
+				gate()
+			}
 			y.serve(r)
 			r = next
 		}
@@ -163,9 +170,12 @@ func (y *service) serve(r *request) {
 	} else {
 		r.conn, l, r.err = a.dial(r.target, r.local, r.remote, r.opt)
 	}
+	if r.dialer != nil {
+		r.dialer.settled(r)
+	}
 	target := r.target
 	atomic.StoreUint32(&r.state, reqDone)
-	hw.FutexWake(&r.state, 1)
+	hw.FutexWake(&r.state, math.MaxInt32)
 	y.t.post(target, EventConnected)
 	if l != nil {
 		y.t.post(l.target, EventAccepted)
@@ -196,21 +206,25 @@ func (a *App) dial(target Handle, local, remote Endpoint, opt options) (*conn, *
 // connect connects a session that never was. Session control: exclusive.
 func (t *Thread) connect(s *Session, ep Endpoint) error {
 	a := t.w.app
+	// An error of the last one would be taken for this one's.
+	s.err.Store(0)
+	s.others(func(o *Session) { o.err.Store(0) })
 	local := s.local
 	if !local.IsValid() {
 		local = a.layer.ephemeral(ep.Addr())
 	}
 	if a.layer.service != nil {
 		r := &request{target: s.handle, local: local, remote: ep, opt: s.opt}
+		if a.hooks.Free && s.sh.Load() == nil {
+			r.dialer = s
+		}
 		s.local, s.remote = local, ep
 		s.dial = r
 		s.flags.Or(fDialing)
 		a.layer.service.ask(r)
 		// A session that others share changes for all at once, under their
 		// exclusion, and not when an event comes.
-		// Where there is no exclusion of the queue either it would change under
-		// those who look at it.
-		if s.flags.Load()&fNonblock != 0 && s.sh.Load() == nil && !a.hooks.Free {
+		if s.flags.Load()&fNonblock != 0 && s.sh.Load() == nil {
 			return syscall.EINPROGRESS
 		}
 		if err := t.awaitAnswer(s, r); err != nil {
@@ -258,16 +272,22 @@ func (s *Session) fail(err syscall.Errno) {
 }
 
 // answered makes the session what the session layer has made of its connect, if
-// it has. Worker mq: exclusive.
+// it has, and did not do so by itself. Worker mq: exclusive.
 func (s *Session) answered() {
 	if s.flags.Load()&fDialing == 0 {
 		return
 	}
 	r := s.dial
-	if r == nil || !r.is(reqDone) {
+	if r == nil || r.dialer != nil || !r.is(reqDone) {
 		return
 	}
 	s.dial = nil
+	s.settled(r)
+}
+
+// settled makes the session what came of its connect. That it failed is not seen
+// before the connect is over: who is told so may connect again.
+func (s *Session) settled(r *request) {
 	if r.conn != nil {
 		s.connected(r.conn, 0)
 	} else if s.flags.Load()&fNonblock != 0 {
@@ -276,44 +296,61 @@ func (s *Session) answered() {
 	s.flags.And(^uint32(fDialing))
 }
 
-// hangUp ends a connect that is under way, of a session that is being closed.
+// hangUp ends a connect or listen that is under way, of a session that is being
+// closed.
 func (t *Thread) hangUp(s *Session) {
-	if r := s.dial; r != nil && !r.withdraw() && r.conn != nil {
+	if r := s.dial; r != nil && !r.withdraw() && r.conn != nil && r.dialer == nil {
 		s.connected(r.conn, 0)
 	}
 }
 
-// bindListener makes a listener known to the session layer. Session control:
-// exclusive, but not while it waits.
+// bindListener makes a listener known to the session layer, and its session
+// listen. Session control: exclusive, but not while it waits.
 func (t *Thread) bindListener(s *Session, l *listener) error {
 	y := &t.w.app.layer
 	if y.service == nil {
 		if !y.listen(l) {
 			return syscall.EADDRINUSE
 		}
+		s.listens(l)
 		return nil
 	}
 	r := &request{lsn: l, target: s.handle}
+	s.dial = r
+	s.flags.Or(fBinding)
 	y.service.ask(r)
+	return t.awaitListen(s, r)
+}
+
+// awaitListen waits until a listen is over, of which one or several threads want
+// to know: the first that has the session again does what came of it.
+func (t *Thread) awaitListen(s *Session, r *request) error {
 	err := t.awaitAnswer(s, r)
-	if err == nil && s.lsn == nil {
-		if r.err != 0 {
-			return r.err
+	if t.lost {
+		// Too late.
+		if !r.withdraw() && r.err == 0 {
+			t.w.app.layer.unlisten(r.lsn)
+			t.refuseAll(r.lsn)
 		}
-		return nil
+		return err
 	}
-	// Too late, or another thread was quicker.
-	if !r.withdraw() && r.err == 0 {
-		y.unlisten(l)
-		t.refuseAll(l)
+	if s.dial == r {
+		s.dial = nil
+		s.flags.And(^uint32(fBinding))
+		if err == nil && r.err == 0 {
+			s.listens(r.lsn)
+		}
+	}
+	if err == nil && r.err != 0 {
+		return r.err
 	}
 	return err
 }
 
 // awaitAnswer waits for the session layer's answer to a request. ETIMEDOUT: it
 // did not come within the session timeout, and nothing will come of it.
-// ENOTCONN: the session was closed meanwhile, and its control is not the
-// caller's any more.
+// ENOTCONN: the session was closed meanwhile, ErrMoved: handed over, and its
+// control is not the caller's any more.
 func (t *Thread) awaitAnswer(s *Session, r *request) error {
 	a := t.w.app
 	hooks := &a.hooks
@@ -343,18 +380,23 @@ func (t *Thread) awaitAnswer(s *Session, r *request) error {
 		}
 	}
 	valid := hooks.Woke == nil || hooks.Woke(t, s)
-	closed := s.flags.Load()&fClosing != 0
+	flags := s.flags.Load()
 	t.w.unref(s)
 	t.w.inside.Add(-1)
-	if !valid || closed {
+	if !valid || flags&(fClosing|fMoved) != 0 {
 		t.lost = true
+		if flags&fMoved != 0 {
+			return ErrMoved
+		}
 		return syscall.ENOTCONN
 	}
 	s.ctlAudit.Enter("session control", audit.Exclusive)
 	if !r.is(reqDone) && r.withdraw() {
-		if s.dial == r {
+		if r.lsn == nil {
+			t.enterMQ()
 			s.dial = nil
 			s.flags.And(^uint32(fDialing))
+			t.leaveMQ()
 		}
 		return syscall.ETIMEDOUT
 	}

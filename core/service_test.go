@@ -117,7 +117,7 @@ func stalled(t *testing.T, timeout time.Duration) (th *Thread, resume func()) {
 	resume = func() {
 		if !started {
 			started = true
-			go func() { y.run(Park); close(y.stopped) }()
+			go func() { y.run(Park, nil); close(y.stopped) }()
 		}
 	}
 	t.Cleanup(func() { resume(); a.Close() })

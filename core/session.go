@@ -26,7 +26,8 @@ const (
 	StateVPPClosing
 	// StateDisconnect: reset.
 	StateDisconnect
-	// StateUpdated: the session layer has not answered its connect yet.
+	// StateUpdated: the session layer has not answered its connect, or listen, yet. It is
+	// told by a flag, and never stored.
 	StateUpdated
 )
 
@@ -88,7 +89,7 @@ type Session struct {
 	side   int
 	lsn    *listener
 	sh     atomic.Pointer[shared] // what it has in common with those that share it by fork
-	dial   *request               // the connect under way
+	dial   *request               // the connect or listen under way
 	dg     *dgram                 // of datagrams, from Create on
 	local  Endpoint
 	remote Endpoint
@@ -130,7 +131,7 @@ func (s *Session) Handle() Handle { return s.handle }
 // State is the session's state.
 func (s *Session) State() State {
 	s.sync()
-	if s.flags.Load()&fDialing != 0 {
+	if s.flags.Load()&(fDialing|fBinding) != 0 {
 		return StateUpdated
 	}
 	return State(s.state.Load())
@@ -278,7 +279,9 @@ func (t *Thread) Bind(s *Session, ep Endpoint) error {
 // Listen makes a bound session accept, with up to backlog connections that
 // wait; on a listener it sets the backlog anew. On a bound session of datagrams
 // it changes nothing. EINVAL: not bound, or connected. EADDRINUSE: another
-// listener has the endpoint. EBADFD: an epoll set. Session control: exclusive.
+// listener has the endpoint. ETIMEDOUT: the session layer did not answer within
+// the session timeout. ENOTCONN: closed meanwhile. EBADFD: an epoll set. Session
+// control: exclusive.
 func (t *Thread) Listen(s *Session, backlog int) error {
 	defer t.done()
 	s.ctlAudit.Enter("session control", audit.Exclusive)
@@ -292,22 +295,31 @@ func (t *Thread) Listen(s *Session, backlog int) error {
 		return nil
 	case s.dg != nil && State(s.state.Load()) == StateListen:
 		return nil
+	case s.flags.Load()&fBinding != 0:
+		// As another thread asked for just now.
+		err := t.awaitListen(s, s.dial)
+		if err == nil {
+			s.lsn.setBacklog(backlog)
+			s.spread()
+		}
+		return err
 	case State(s.state.Load()) != StateClosed || !s.local.IsValid() || s.flags.Load()&fDialing != 0:
 		return syscall.EINVAL
 	}
 	l := &listener{ep: s.local, target: s.handle, v6only: s.opt.is(optV6only), reuse: s.opt.is(optReuseport)}
 	l.setBacklog(backlog)
 	l.setFifos(s.opt)
-	if err := t.bindListener(s, l); err != nil || s.lsn != nil {
-		return err
-	}
+	return t.bindListener(s, l)
+}
+
+// listens makes a session listen, once the session layer knows its listener.
+func (s *Session) listens(l *listener) {
 	if sched.Enabled {
 		sched.Point("core: listener known, before its session listens")
 	}
 	s.lsn = l
 	s.state.Store(uint32(StateListen))
 	s.spread()
-	return nil
 }
 
 // Connect connects to a listener. Where the session layer runs in the calling
@@ -316,7 +328,8 @@ func (t *Thread) Listen(s *Session, backlog int) error {
 // listens, or no address. EAFNOSUPPORT: the session is bound to one that cannot
 // reach it. EALREADY: connecting already. ECONNREFUSED: nobody listens, or its
 // backlog is full. ETIMEDOUT: the session layer did not answer within the
-// session timeout. ENOMEM: no room for fifos. EBADFD: an epoll set.
+// session timeout. ENOTCONN: closed meanwhile. ENOMEM: no room for fifos. EBADFD:
+// an epoll set.
 //
 // A session of datagrams hears from its peer alone from then on, and sends to
 // it; whether anybody is there does not matter, and it may be connected anew.
@@ -343,8 +356,10 @@ func (t *Thread) Connect(s *Session, ep Endpoint) error {
 	if !ep.Addr().IsValid() || ep.Port() == 0 {
 		return syscall.EINVAL
 	}
-	if s.flags.Load()&fDialing != 0 {
+	if flags := s.flags.Load(); flags&fDialing != 0 {
 		return syscall.EALREADY
+	} else if flags&fBinding != 0 {
+		return syscall.EINVAL
 	}
 	if !s.reaches(ep) {
 		return syscall.EAFNOSUPPORT
@@ -368,8 +383,15 @@ func (s *Session) connected(c *conn, side int) {
 	if sched.Enabled {
 		sched.Point("core: connection made, before the session is ready")
 	}
-	s.state.Store(uint32(StateReady))
+	// In this order: who finds it open may shut it down.
 	s.flags.Or(fRead | fWrite)
+	s.state.Store(uint32(StateReady))
+}
+
+// hasConn reports whether the session is, or was, connected: whether conn is
+// there to be looked at. Any thread.
+func (s *Session) hasConn() bool {
+	return s.proto == TCP && State(s.state.Load()) >= StateReady
 }
 
 // peer is the session at the other side, 0 if it was not accepted yet.

@@ -12,6 +12,7 @@ const (
 	fServes  = 1 << 31 // a listener that was accepted from, or that a set or a select has asked about
 	fDialing = 1 << 30 // the session layer has not answered its connect yet
 	fMoved   = 1 << 29 // given away: who waits on it must look for it elsewhere
+	fBinding = 1 << 28 // the session layer has not answered its listen yet
 )
 
 // shared is what the sessions have in common that one session has become by

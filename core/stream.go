@@ -9,7 +9,8 @@ import (
 )
 
 // Read reads what is there, at most len(p), and waits for the first byte unless
-// the session is non-blocking. 0, nil is the end of the stream. Of datagrams it
+// the session is non-blocking; with len(p) 0 it waits for nothing. 0, nil is the
+// end of the stream, or of no p. Of datagrams it
 // is [Thread.Recvfrom] without the sender. EFAULT: p is nil. EWOULDBLOCK.
 // ENOTCONN: not connected, or closed meanwhile. ECONNRESET: reset, and what was
 // unread is gone. EBADFD: an epoll set. Session rx: exclusive. Session control:
@@ -86,7 +87,7 @@ func (t *Thread) readSlow(s *Session, p []byte, peek bool) (int, error) {
 		if err := s.open(); err != nil {
 			return 0, err
 		}
-		if len(p) == 0 {
+		if len(p) == 0 && (!peek || s.rx.MaxDequeue() > 0) {
 			return 0, nil
 		}
 		// What was written before the end was published before it, so a fifo

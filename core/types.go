@@ -206,6 +206,15 @@ type Config struct {
 	// SessionCPU, which waits as Wait says; else it runs in the calling thread.
 	SessionThread bool
 	SessionCPU    int
+	// SessionGate, when set, is called by the session layer's thread, if there
+	// is one, before each connect or listen that it answers, in the order in
+	// which they were asked for. It may take as long as it likes, and what it
+	// holds up is answered once it returns, unless nobody wants that any more:
+	// this is how a test makes an answer late. It calls nothing of the
+	// application, and must return before the application can be closed; Fork,
+	// and a worker that another asks for a session, wait for a connect that it
+	// holds up.
+	SessionGate func()
 	// Segment, when set, is used in place of a new one, so that a harness can
 	// choose where the objects of an application lie.
 	Segment *fifo.Segment

@@ -271,6 +271,26 @@ func TestPanicAndRefusal(t *testing.T) {
 	}
 }
 
+// wantBad measures slots that have to be bad, the longer the later, until one is
+// for the reason that is wanted: where the machine is busy with others it may be
+// for another one first.
+func wantBad(t *testing.T, s harness.Spec, why string) {
+	t.Helper()
+	var slot results.Slot
+	for range 8 {
+		var err error
+		if slot, err = harness.Measure(s); err != nil {
+			t.Error(err)
+			return
+		}
+		if strings.Contains(slot.Bad, why) {
+			return
+		}
+		s.Slot *= 2
+	}
+	t.Errorf("bad for %q, with %d collections; want it to be for %q", slot.Bad, slot.GCs, why)
+}
+
 // A workload whose threads do not run together makes a bad slot, not an error.
 func TestBadSlots(t *testing.T) {
 	cpus, err := hw.Allowed()
@@ -294,14 +314,11 @@ func TestBadSlots(t *testing.T) {
 		}
 		return nil
 	}}
-	slot, err := harness.Measure(s)
-	if err != nil || !strings.Contains(slot.Bad, "together") {
-		t.Errorf("a thread that ends early: %q, %v", slot.Bad, err)
-	}
+	wantBad(t, s, "together")
 	// Thread 1 shares its CPU with one that is not measured.
 	var stop atomic.Bool
 	defer stop.Store(true)
-	s.Slot = 60 * time.Millisecond // some time slices of the kernel's
+	s.Slot = 60 * time.Millisecond // at first: some time slices of the kernel's
 	s.CPUs = cpus.List()[:2]
 	go func() {
 		runtime.LockOSThread()
@@ -320,9 +337,7 @@ func TestBadSlots(t *testing.T) {
 		}
 		return nil
 	}
-	if slot, err = harness.Measure(s); err != nil || !strings.Contains(slot.Bad, "thread 1 lost") {
-		t.Errorf("a thread that shares its CPU: %q, %v", slot.Bad, err)
-	}
+	wantBad(t, s, "thread 1 lost")
 	stop.Store(true)
 	s.Workload.Run = func(w *workloads.Worker) error {
 		if err := w.Start(); err != nil {
@@ -335,18 +350,14 @@ func TestBadSlots(t *testing.T) {
 		}
 		return nil
 	}
-	if slot, err = harness.Measure(s); err != nil || slot.GCs == 0 || slot.Bad == "" {
-		t.Errorf("a collection in the slot: %d, %q, %v", slot.GCs, slot.Bad, err)
-	}
+	wantBad(t, s, "garbage collections in the slot")
 	s.Workload.Run = func(w *workloads.Worker) error {
 		err := w.Start()
 		for w.Tick(0, 0) {
 		}
 		return err
 	}
-	if slot, err = harness.Measure(s); err != nil || !strings.Contains(slot.Bad, "nothing was completed") {
-		t.Errorf("no operation: %q, %v", slot.Bad, err)
-	}
+	wantBad(t, s, "nothing was completed")
 }
 
 func TestPlansThatCannotBe(t *testing.T) {

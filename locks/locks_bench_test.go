@@ -82,6 +82,47 @@ func benchCounter(count string) *Counter {
 	return nil
 }
 
+// BenchmarkPairs is the least that two locked instructions on one line cost, by
+// themselves: what a lock has to unlock with, that cannot do so by a store.
+func BenchmarkPairs(b *testing.B) {
+	var word struct {
+		_ [hw.FalseSharing]byte
+		v uint32
+		_ [hw.FalseSharing]byte
+	}
+	for _, pair := range []struct {
+		name string
+		f    func(n int)
+	}{
+		{"cas+swap", func(n int) {
+			for range n {
+				atomic.CompareAndSwapUint32(&word.v, 0, 1)
+				atomic.SwapUint32(&word.v, 0)
+			}
+		}},
+		{"cas+add", func(n int) {
+			for range n {
+				atomic.CompareAndSwapUint32(&word.v, 0, 1)
+				atomic.AddUint32(&word.v, ^uint32(0))
+			}
+		}},
+		{"cas+cas", func(n int) {
+			for range n {
+				atomic.CompareAndSwapUint32(&word.v, 0, 1)
+				atomic.CompareAndSwapUint32(&word.v, 1, 0)
+			}
+		}},
+		{"swap+cas", func(n int) {
+			for range n {
+				atomic.SwapUint32(&word.v, 1)
+				atomic.CompareAndSwapUint32(&word.v, 1, 0)
+			}
+		}},
+	} {
+		b.Run("pair="+pair.name, func(b *testing.B) { casUnit(b, pair.f) })
+	}
+}
+
 // BenchmarkContended is a short hold by threads that all want the lock, on as
 // many pinned threads as there are CPUs, and on four times as many.
 func BenchmarkContended(b *testing.B) {

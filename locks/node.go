@@ -8,14 +8,11 @@ import (
 	"vlsbench/sched"
 )
 
-// Queue locks let a thread wait on a node. A thread has one while it waits, and
-// with CLH until it unlocks what it had to wait for; so all locks share these, a
-// lock that is free has none, and a lock and unlock that meet nobody know nothing
-// of them. The word of a lock names a node by its number, counted from firstNode.
-const (
-	maxNodes  = 16 << 6 // threads beyond have no place in a queue
-	firstNode = 2       // a lock has its own meaning for 0 and 1
-)
+// Queue locks let a thread wait on a node. A thread has one from when it has to
+// wait until it unlocks; so all locks share these, one that is free has none, and
+// a lock and unlock that meet nobody know nothing of them. A node is named by its number, counted
+// from 1.
+const maxNodes = 16 << 6 // threads beyond have no place in a queue
 
 type node struct {
 	state uint32 // see below
@@ -28,7 +25,7 @@ type node struct {
 // slice, as the lines of a [Bravo], so that nobody reads the first on the way.
 var nodes = make([]node, maxNodes)
 
-func nodeOf(id uint32) *node { return &nodes[id-firstNode] }
+func nodeOf(id uint32) *node { return &nodes[id-1] }
 
 // takeNode returns the number of a node that is the caller's until giveNode, in
 // state waiting; 0 if there is none. It looks at random, first among a few that
@@ -41,7 +38,7 @@ func takeNode() uint32 {
 		if atomic.LoadUint32(&n.taken) == 0 && atomic.CompareAndSwapUint32(&n.taken, 0, 1) {
 			hw.StoreRel32(&n.state, waiting)
 			hw.StoreRel32(&n.next, 0)
-			return i + firstNode
+			return i + 1
 		}
 	}
 	return 0
@@ -76,4 +73,45 @@ func grant(what string, state *uint32) {
 	if atomic.SwapUint32(state, granted) == asleep {
 		wake(what, state)
 	}
+}
+
+// What the word of a queue lock says; 0 if it is free.
+const (
+	held   = 1 << iota
+	sleeps // the first who waits does
+	passed // the holder had to wait: it has a node, and hands the lock on by that
+)
+
+// takeFirst waits for the word of a lock, as the first of its queue: since there
+// is a queue, nobody comes any more that would go before it.
+func takeFirst(what string, word *uint32) {
+	for b := (backoff{what: what}); ; {
+		was := atomic.LoadUint32(word)
+		sched.Point(what)
+		switch {
+		case was == 0:
+			if atomic.CompareAndSwapUint32(word, 0, held|passed) {
+				return
+			}
+		case b.spin(1):
+		case was&sleeps != 0 || atomic.CompareAndSwapUint32(word, was, was|sleeps):
+			sleep(what, word, was|sleeps)
+		}
+	}
+}
+
+// free gives a lock back that had passed, and has no queue any more.
+func free(what string, word *uint32) {
+	sched.Point(what)
+	if was := atomic.SwapUint32(word, 0); was&sleeps != 0 {
+		wake(what, word)
+	}
+}
+
+// freed is after a word was set to 0 that was not just held.
+func freed(lock string, was uint32, word *uint32) {
+	if was == 0 {
+		panic("locks: Unlock of " + lock + " that is not locked")
+	}
+	wake("the first of a queue", word)
 }

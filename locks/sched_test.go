@@ -217,60 +217,61 @@ func (l *forgetfulFutex) Lock() {
 	}
 }
 
-// lateMCS forgets who is next when it may be there already.
+// lateMCS forgets who comes behind when it is there already, and has not said so.
 type lateMCS struct{ MCS }
 
-func (l *lateMCS) Lock() {
-	if l.TryLock() {
+func (l *lateMCS) Unlock() {
+	id := l.holder
+	if atomic.LoadUint32(&l.word)&passed == 0 || atomic.LoadUint32(&nodeOf(id).next) != 0 {
+		l.MCS.Unlock()
 		return
 	}
-	id := takeNode()
-	last := atomic.LoadUint32(&l.tail)
-	for last == 0 || !atomic.CompareAndSwapUint32(&l.tail, last, 2*id|last&held) {
-		if l.TryLock() {
-			giveNode(id)
-			return
-		}
-		last = atomic.LoadUint32(&l.tail)
-	}
-	n := nodeOf(id)
-	if last/2 == 0 {
-		atomic.StoreUint32(&l.next, id)
-	} else {
-		atomic.StoreUint32(&nodeOf(last/2).next, id)
-	}
-	awaitGrant("turn", &n.state)
-	next := atomic.LoadUint32(&n.next)
-	if next == 0 {
-		sched.Point("before the swap")
-		if atomic.CompareAndSwapUint32(&l.tail, 2*id|held, held) {
-			sched.Point("after the swap")
-			atomic.StoreUint32(&l.next, 0)
-			giveNode(id)
-			return
-		}
-		next = link(&n.next)
-	}
-	atomic.StoreUint32(&l.next, next)
+	sched.Point("between the look and the swap")
+	atomic.CompareAndSwapUint32(&l.tail, id, 0)
 	giveNode(id)
+	free("nobody behind", &l.word)
 }
 
-// staleCLH leaves the lock's own word granted.
-type staleCLH struct{ CLH }
+// earlyCLH gives a node back that it still waits for.
+type earlyCLH struct{ CLH }
 
-func (l *staleCLH) Lock() {
+func (l *earlyCLH) Lock() {
 	if l.TryLock() {
 		return
 	}
 	id := takeNode()
-	switch before := l.place(id); {
-	case before >= firstNode:
-		awaitGrant("turn", &nodeOf(before).state)
+	if before := atomic.SwapUint32(&l.tail, id); before == 0 {
+		takeFirst("taken", &l.word)
+	} else {
 		giveNode(before)
-	case before == own:
-		awaitGrant("turn", &l.word)
+		awaitGrant("turn", &nodeOf(before).state)
 	}
 	l.holder = id
+}
+
+// boldMCS says that it sleeps without a look at whether the lock is still held.
+type boldMCS struct{ MCS }
+
+func (l *boldMCS) Lock() {
+	for !l.TryLock() {
+		sched.Point("between the look and the store")
+		atomic.StoreUint32(&l.word, held|sleeps)
+		sleep("sleep", &l.word, held|sleeps)
+	}
+}
+
+// deafMCS does not look who sleeps when it frees the lock after a queue.
+type deafMCS struct{ MCS }
+
+func (l *deafMCS) Unlock() {
+	id := l.holder
+	if atomic.LoadUint32(&l.word)&passed == 0 || !atomic.CompareAndSwapUint32(&l.tail, id, 0) {
+		l.MCS.Unlock()
+		return
+	}
+	giveNode(id)
+	sched.Point("no queue, and not yet free")
+	atomic.StoreUint32(&l.word, 0)
 }
 
 // parityFair takes the number's parity for the phase, as the published lock
@@ -319,9 +320,11 @@ func TestSchedulesOfTwins(t *testing.T) {
 	})
 	t.Run("mcs", func(t *testing.T) {
 		found(t, "", lockBody(3, 2, func() Lock { return new(lateMCS) }))
+		found(t, "sleeps", lockBody(2, 1, func() Lock { return new(boldMCS) }))
+		found(t, "sleeps", lockBody(3, 2, func() Lock { return new(deafMCS) }))
 	})
 	t.Run("clh", func(t *testing.T) {
-		found(t, "", lockBody(3, 2, func() Lock { return new(staleCLH) }))
+		found(t, "", lockBody(3, 2, func() Lock { return new(earlyCLH) }))
 	})
 	t.Run("grant", func(t *testing.T) {
 		// Granted without a look, in the same step, who sleeps.

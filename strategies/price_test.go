@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,7 +31,8 @@ import (
 // The price of each repair and of each knob. TestPrices measures rounds, in each
 // of which everything has its turn once, in random order, on fresh objects, and
 // keeps them in a file; with -rewrite it makes the tables of docs/strategies.md
-// of what the file has. So rounds may be gathered whenever the machine is calm:
+// of what the file has. So rounds may be gathered whenever the machine is calm, of
+// one build:
 //
 //	go test ./strategies -run Prices -prices FILE -price-rounds 10
 //	go test ./strategies -run Prices -prices FILE -price-rounds 0 -rewrite
@@ -47,30 +49,58 @@ var repairs = []priced{
 	{"shared", "shared-orig"},
 	{"perworker", "perworker-orig"},
 	{"spoolrw", "spoolrw-orig"},
+	{"migrate", "migrate-orig"},
 }
 
-// knobs are settings, each against the same without the last one named; of two
-// that stand only together, against the same without either.
-func knobs() (list []priced) {
-	for _, set := range []string{
+// settings of knobs, preset by preset.
+var settings = map[string][]string{
+	"perworker": {
 		"when=always", "when=always,where=app",
 		"table=rwspin,retake=yes", "close=two-phase", "close=two-phase,hold=session",
 		"enter=try", "io=pool", "io=pool,pool=rwpending", "io=pool,pool=phasefair",
-	} {
-		against := "perworker"
-		if i := strings.LastIndexByte(set, ','); i >= 0 && !strings.HasPrefix(set, "table=rwspin") {
-			against += "," + set[:i]
-		}
-		list = append(list, priced{"perworker," + set, against})
-	}
-	for _, set := range []string{
 		"table=rwmutex", "table=rwpending", "table=phasefair",
 		"session=mutex", "session=tas", "session=ticket", "session=mcs", "session=clh", "session=futex",
 		"queue=mutex", "queue=mcs", "queue=futex", "pool=mutex", "pool=mcs", "pool=futex", "shared=futex",
-	} {
-		list = append(list, priced{"perworker," + set, "perworker"})
+	},
+	"migrate": {
+		"where=app", "rpc=app", "lookup=table", "lookup=table,where=app",
+		"lookup=table,table=rwmutex", "lookup=table,table=rwpending", "lookup=table,table=phasefair",
+		"table=rwmutex", "table=rwpending", "table=phasefair",
+		"session=mutex", "session=tas", "session=ticket", "session=mcs", "session=clh", "session=futex",
+		"handles=rwmutex", "handles=rwpending", "handles=bravo",
+		"request=mutex", "request=tas", "request=mcs", "request=futex", "shared=futex",
+	},
+}
+
+// knobs are the settings of a preset, each against the same without the last one
+// named; of two that stand only together, against the same without either.
+func knobs(preset string) (list []priced) {
+	for _, set := range settings[preset] {
+		against := preset
+		if i := strings.LastIndexByte(set, ','); i >= 0 && !strings.HasPrefix(set, "table=rwspin") {
+			against += "," + set[:i]
+		}
+		list = append(list, priced{preset + "," + set, against})
 	}
 	return list
+}
+
+// pricelist is a table: what is priced, at which chores. preset is that of knobs.
+type pricelist struct {
+	head, preset string
+	list         []priced
+	chores       []chore
+}
+
+func pricelists() []pricelist {
+	but := func(name string) []chore {
+		return slices.DeleteFunc(slices.Clone(chores), func(c chore) bool { return c.name == name })
+	}
+	return []pricelist{
+		{"built, against its original", "", repairs, chores},
+		{"knob, in perworker", "perworker", knobs("perworker"), but(firstUse)},
+		{"knob, in migrate", "migrate", knobs("migrate"), but(besideWaiter)},
+	}
 }
 
 // canonical is the name under which the registry knows a strategy with knobs.
@@ -81,16 +111,25 @@ func canonical(tb testing.TB, name string) string { return must(vls.Lookup(name)
 type chore struct {
 	name string
 	rate func(*pricing, vls.App) float64
+	// not is the strategies that do not do it.
+	not []string
 }
 
+const (
+	besideWaiter = "create beside one who waits"
+	firstUse     = "first use of another's"
+)
+
 var chores = []chore{
-	{"one thread", (*pricing).oneThread},
-	{"two threads", (*pricing).twoThreads},
-	{"on one session", (*pricing).oneSession},
-	{"shared by fork", (*pricing).sharedByFork},
-	{"create and close", (*pricing).createClose},
-	{"in two processes", (*pricing).twoProcesses},
-	{"create beside one who waits", (*pricing).besideWaiter},
+	{"one thread", (*pricing).oneThread, nil},
+	{"two threads", (*pricing).twoThreads, nil},
+	// A connected session is with migrate-orig its first thread's alone.
+	{"on one session", (*pricing).oneSession, []string{"migrate-orig"}},
+	{"shared by fork", (*pricing).sharedByFork, nil},
+	{"create and close", (*pricing).createClose, nil},
+	{"in two processes", (*pricing).twoProcesses, nil},
+	{besideWaiter, (*pricing).besideWaiter, []string{"migrate-orig"}},
+	{firstUse, (*pricing).firstUse, nil},
 }
 
 type pricing struct {
@@ -118,17 +157,24 @@ func newPricing(t *testing.T) *pricing {
 // Every knob has a price, and every chore can be done.
 func TestChores(t *testing.T) {
 	p := newPricing(t)
-	for _, k := range must(vls.Lookup("perworker"))(t).Knobs {
-		if !slices.ContainsFunc(knobs(), func(one priced) bool { return strings.Contains(one.name, ","+k.Name+"=") }) {
-			t.Errorf("knob %s has no price", k.Name)
+	for preset := range settings {
+		for _, k := range must(vls.Lookup(preset))(t).Knobs {
+			if !slices.ContainsFunc(knobs(preset), func(one priced) bool { return strings.Contains(one.name, ","+k.Name+"=") }) {
+				t.Errorf("knob %s of %s has no price", k.Name, preset)
+			}
 		}
 	}
-	for _, one := range slices.Concat(repairs, knobs()) {
-		canonical(t, one.name)
-		canonical(t, one.against)
+	for _, l := range pricelists() {
+		for _, one := range l.list {
+			canonical(t, one.name)
+			canonical(t, one.against)
+		}
 	}
 	for _, c := range chores {
-		for _, s := range []string{"shared", "perworker", "spoolrw"} {
+		for _, s := range []string{"shared", "perworker", "spoolrw", "migrate", "migrate-orig"} {
+			if slices.Contains(c.not, s) {
+				continue
+			}
 			if rate := p.measure(c, s); !(rate > 0) {
 				t.Errorf("%s: %s is done %v times a second", s, c.name, rate)
 			}
@@ -190,17 +236,26 @@ func (p *pricing) guard(over <-chan struct{}) {
 
 // round measures everything once, chore by chore.
 func (p *pricing) round() map[string]float64 {
-	names := map[string]bool{}
-	for _, l := range [][]priced{repairs, knobs()} {
-		for _, one := range l {
-			names[canonical(p, one.name)], names[canonical(p, one.against)] = true, true
+	names := make(map[string]map[string]bool) // of a chore
+	for _, l := range pricelists() {
+		for _, c := range l.chores {
+			if names[c.name] == nil {
+				names[c.name] = make(map[string]bool)
+			}
+			for _, one := range l.list {
+				for _, name := range []string{one.name, one.against} {
+					if !slices.Contains(c.not, name) {
+						names[c.name][canonical(p, name)] = true
+					}
+				}
+			}
 		}
 	}
 	round := make(map[string]float64)
-	order := slices.Sorted(maps.Keys(names))
 	for _, i := range rand.Perm(len(chores)) {
 		c := chores[i]
 		runtime.GC() // not before each, which would take longer than what is measured
+		order := slices.Sorted(maps.Keys(names[c.name]))
 		for _, j := range rand.Perm(len(order)) {
 			round[c.name+": "+order[j]] = p.measure(c, order[j])
 		}
@@ -223,11 +278,12 @@ func (p *pricing) measure(c chore, strategy string) float64 {
 
 // together runs each of fs again and again, on a core of its own, and returns
 // the calls a second of all: of each the median over five parts of a slot, since
-// a part may lose its core to others for a while.
-func (p *pricing) together(fs ...func()) float64 {
+// a part may lose its core to others for a while. Who is done goes on until all are,
+// and then leaves, if it is a thread of leaving: others may still ask it.
+func (p *pricing) together(leaving []vls.Thread, fs ...func()) float64 {
 	const part, warm = 500 * time.Microsecond, 200 * time.Microsecond
 	rates := make(chan float64, len(fs))
-	var ready atomic.Int32
+	var ready, done atomic.Int32
 	for i, f := range fs {
 		go func() {
 			runtime.LockOSThread() // and dies so
@@ -253,6 +309,14 @@ func (p *pricing) together(fs ...func()) float64 {
 			var parts []float64
 			for range 5 {
 				parts = append(parts, run(part))
+			}
+			for done.Add(1); int(done.Load()) < len(fs); {
+				f()
+			}
+			if leaving != nil {
+				if err := leaving[i].Exit(); err != nil {
+					p.Error(err)
+				}
 			}
 			rates <- median(parts)
 		}()
@@ -282,11 +346,23 @@ func writeRead(t vls.Thread, x, y vls.Handle) func() {
 	}
 }
 
+// works fails unless a thread can do a write and a read.
+func (p *pricing) works(t vls.Thread, x, y vls.Handle) {
+	buf := make([]byte, 64)
+	if n, err := t.Write(x, buf); n != len(buf) || err != nil {
+		p.Fatalf("%s: wrote %d, %v", *p.at.Load(), n, err)
+	}
+	if n, err := t.Read(y, buf); n != len(buf) || err != nil {
+		p.Fatalf("%s: read %d, %v", *p.at.Load(), n, err)
+	}
+}
+
 // oneThread is a write and a read by the only thread of a process.
 func (p *pricing) oneThread(a vls.App) float64 {
 	t := must(a.NewProcess())(p).NewThread()
 	x, y := p.pair(t)
-	return p.together(writeRead(t, x, y))
+	p.works(t, x, y)
+	return p.together(nil, writeRead(t, x, y))
 }
 
 // twoThreads is the same by two threads of a process, on sessions of their own.
@@ -297,7 +373,9 @@ func (p *pricing) twoThreads(a vls.App) float64 {
 	check(p, u.Register())
 	tx, ty := p.pair(t)
 	ux, uy := p.pair(u)
-	return p.together(writeRead(t, tx, ty), writeRead(u, ux, uy))
+	p.works(t, tx, ty)
+	p.works(u, ux, uy)
+	return p.together(nil, writeRead(t, tx, ty), writeRead(u, ux, uy))
 }
 
 // oneSession is the same by both, on the same sessions. Who has written finds
@@ -308,7 +386,7 @@ func (p *pricing) oneSession(a vls.App) float64 {
 	check(p, t.Register())
 	check(p, u.Register())
 	x, y := p.pair(t)
-	return p.together(writeRead(t, x, y), writeRead(u, x, y))
+	return p.together([]vls.Thread{t, u}, writeRead(t, x, y), writeRead(u, x, y))
 }
 
 // sharedByFork is the same by the only thread of a process, on sessions that it
@@ -318,7 +396,8 @@ func (p *pricing) sharedByFork(a vls.App) float64 {
 	t := proc.NewThread()
 	x, y := p.pair(t)
 	must(proc.Fork())(p)
-	return p.together(writeRead(t, x, y))
+	p.works(t, x, y)
+	return p.together(nil, writeRead(t, x, y))
 }
 
 // createClose is a create and a close, by two threads of a process at once.
@@ -327,14 +406,14 @@ func (p *pricing) createClose(a vls.App) float64 {
 	t, u := proc.NewThread(), proc.NewThread()
 	check(p, t.Register())
 	check(p, u.Register())
-	return p.together(p.make(t), p.make(u))
+	return p.together(nil, p.make(t), p.make(u))
 }
 
 // twoProcesses is the same by the only threads of two processes.
 func (p *pricing) twoProcesses(a vls.App) float64 {
 	t := must(a.NewProcess())(p).NewThread()
 	u := must(a.NewProcess())(p).NewThread()
-	return p.together(p.make(t), p.make(u))
+	return p.together(nil, p.make(t), p.make(u))
 }
 
 func (p *pricing) make(t vls.Thread) func() {
@@ -393,11 +472,61 @@ func (p *pricing) besideWaiter(a vls.App) float64 {
 			p.Error(err)
 		}
 	}()
-	rate := p.together(func() { must(t.Create(vls.TCP, false))(p) })
+	rate := p.together(nil, func() { must(t.Create(vls.TCP, false))(p) })
 	over.Store(true)
 	<-left
 	<-gone
 	return rate
+}
+
+// firstUse is the first use of a session by another thread of the process than
+// made it, which does nothing but answer: it polls.
+func (p *pricing) firstUse(a vls.App) float64 {
+	const part, parts = 40, 5
+	proc := must(a.NewProcess())(p)
+	t, u := proc.NewThread(), proc.NewThread()
+	check(p, t.Register())
+	check(p, u.Register())
+	var hs []vls.Handle
+	for range part * parts {
+		hs = append(hs, must(t.Create(vls.TCP, false))(p))
+	}
+	var ready, over atomic.Bool
+	var all sync.WaitGroup
+	all.Go(func() {
+		runtime.LockOSThread() // and dies so
+		if err := hw.Pin(p.cpus[1]); err != nil {
+			p.Error(err)
+		}
+		for !over.Load() {
+			t.Poll(nil, 0)
+			ready.Store(true)
+		}
+	})
+	var rates []float64
+	all.Go(func() {
+		defer over.Store(true)
+		runtime.LockOSThread()
+		if err := hw.Pin(p.cpus[0]); err != nil {
+			p.Error(err)
+		}
+		for !ready.Load() {
+			hw.Pause()
+		}
+		flags := make([]byte, 4)
+		for range parts {
+			begin := hw.Cycles()
+			for _, h := range hs[:part] {
+				if _, err := u.Attr(h, core.GetFlags, flags); err != nil {
+					p.Errorf("%s: %v", *p.at.Load(), err)
+				}
+			}
+			rates = append(rates, part/hw.CyclesToNanos(hw.Cycles()-begin)*1e9)
+			hs = hs[part:]
+		}
+	})
+	all.Wait()
+	return median(rates)
 }
 
 // tables are the prices, from rounds.
@@ -410,18 +539,19 @@ func (p *pricing) tables(rounds []map[string]float64) string {
 		cores += " as its hypervisor says"
 	}
 	fmt.Fprintf(&b, "%d rounds on an %s, %d CPUs on %s, Linux %s, %s.\n", len(rounds), m.CPU, m.CPUs, cores, m.Kernel, runtime.Version())
-	p.table(&b, rounds, "built, against its original", repairs)
-	p.table(&b, rounds, "knob, in perworker", knobs())
+	for _, l := range pricelists() {
+		p.table(&b, rounds, l)
+	}
 	return b.String()
 }
 
 // table is one table: a line for each comparison, corrected for one another,
 // with how many times as fast it is at each chore.
-func (p *pricing) table(b *strings.Builder, rounds []map[string]float64, head string, list []priced) {
+func (p *pricing) table(b *strings.Builder, rounds []map[string]float64, l pricelist) {
 	var family compare.Family
 	family.Baseline = "without"
-	for _, one := range list {
-		for _, c := range chores {
+	for _, one := range l.list {
+		for _, c := range l.chores {
 			cell := compare.Cell{Label: one.name + ": " + c.name, Names: []string{"without", "with"}}
 			for _, r := range rounds {
 				without, ok := r[c.name+": "+canonical(p, one.against)]
@@ -439,20 +569,20 @@ func (p *pricing) table(b *strings.Builder, rounds []map[string]float64, head st
 		p.Log(w)
 	}
 	row := func(cells ...string) { fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | ")) }
-	line := []string{head}
+	line := []string{l.head}
 	rule := []string{"---"}
-	for _, c := range chores {
+	for _, c := range l.chores {
 		line, rule = append(line, c.name), append(rule, "---")
 	}
 	b.WriteByte('\n')
 	row(line...)
 	row(rule...)
-	if list[0].against == "perworker" {
-		line := []string{"perworker itself, ns"}
-		for _, c := range chores {
+	if l.preset != "" {
+		line := []string{l.preset + " itself, ns"}
+		for _, c := range l.chores {
 			var nanos []float64
 			for _, r := range rounds {
-				if v, ok := r[c.name+": perworker"]; ok {
+				if v, ok := r[c.name+": "+l.preset]; ok {
 					nanos = append(nanos, 1e9/v)
 				}
 			}
@@ -460,14 +590,14 @@ func (p *pricing) table(b *strings.Builder, rounds []map[string]float64, head st
 		}
 		row(line...)
 	}
-	for i, one := range list {
-		name := strings.TrimPrefix(one.name, "perworker,")
-		if one.against != "perworker" && strings.HasPrefix(one.against, "perworker,") {
-			name = strings.TrimPrefix(one.name, one.against+",") + ", with " + strings.TrimPrefix(one.against, "perworker,")
+	for i, one := range l.list {
+		name := strings.TrimPrefix(one.name, l.preset+",")
+		if with, ok := strings.CutPrefix(one.against, l.preset+","); ok {
+			name = strings.TrimPrefix(one.name, one.against+",") + ", with " + with
 		}
 		line := []string{name}
-		for j := range chores {
-			c := res.Cells[i*len(chores)+j]
+		for j := range l.chores {
+			c := res.Cells[i*len(l.chores)+j]
 			if len(c.Estimates) == 0 {
 				line = append(line, "–")
 				continue

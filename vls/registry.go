@@ -44,6 +44,9 @@ type Strategy struct {
 	MaxThreads int
 	// NoFork: Fork answers ENOTSUP.
 	NoFork bool
+	// ThreadWorkers: each thread has a worker of its own, and a session moves to
+	// the worker of whoever uses it.
+	ThreadWorkers bool
 	// New makes an application. The error names the option that is wrong.
 	New func(Options) (App, error)
 	// Knobs are the decisions that a user can take otherwise, and Tune is New

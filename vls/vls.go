@@ -100,11 +100,13 @@ type Mortal interface {
 //
 // Where each thread has a worker of its own (MultiThreadWorkers), a session that
 // another thread has is to be had when that thread makes a call, any, or waits in
-// one. If it does not for some seconds, the call that wants the session is
+// one, but for a connect or listen that the session layer's own thread has not
+// answered. If it does not for some seconds, the call that wants the session is
 // ETIMEDOUT, and nothing has changed.
 type Thread interface {
 	// Register makes the thread known to its process; the first call does it
-	// too. ENOTSUP: the strategy has no second thread.
+	// too, with the same errors. ENOTSUP: the strategy has no second thread.
+	// ENOMEM: there is no room for another.
 	Register() error
 	// Exit releases what the thread holds and unregisters it. Exit of a
 	// thread that never registered does nothing.
@@ -118,50 +120,62 @@ type Thread interface {
 	// datagrams.
 	Bind(h Handle, ep Endpoint) error
 	// Listen makes a bound session accept up to backlog connections that wait
-	// to be accepted; it is idempotent. EADDRINUSE, EINVAL.
+	// to be accepted; it is idempotent. EADDRINUSE. EINVAL: not bound, or
+	// connected. ETIMEDOUT: the session layer, on a thread of its own, did not
+	// answer within the session timeout. ENOTCONN: closed meanwhile.
 	Listen(h Handle, backlog int) error
 	// Connect connects to a listener. EINPROGRESS (non-blocking), ECONNREFUSED
-	// (nobody listens, or its backlog is full), EINVAL, ENOMEM. A session of
-	// datagrams gets ep as the one that it talks with.
+	// (nobody listens, or its backlog is full), EALREADY (connecting already),
+	// ETIMEDOUT (as of Listen), ENOTCONN (closed meanwhile), EINVAL (a listener,
+	// or no address), EAFNOSUPPORT (of another family than the local one), ENOMEM.
+	// A session of datagrams gets ep as the one that it talks with.
 	Connect(h Handle, ep Endpoint) error
 	// Accept takes the oldest waiting connection and returns its handle and
 	// the peer's endpoint. flags may hold O_NONBLOCK, for the new session.
 	// EBADFD: not listening. EAGAIN: none, and non-blocking. EOPNOTSUPP: of
-	// datagrams.
+	// datagrams. ENOTCONN: closed meanwhile.
 	Accept(h Handle, flags int) (Handle, Endpoint, error)
 
 	// Read reads what is there, at most len(p), waiting for the first byte
-	// unless non-blocking. 0, nil is the end of the stream. EFAULT: p is nil.
-	// EWOULDBLOCK, ENOTCONN, ECONNRESET.
+	// unless non-blocking; of no bytes it is 0 at once. 0, nil is else the end of
+	// the stream. EFAULT: p is nil. EWOULDBLOCK. ENOTCONN: not connected, or
+	// closed meanwhile. ECONNRESET. ECONNREFUSED: of connected datagrams, nobody
+	// heard what was sent to the peer before.
 	Read(h Handle, p []byte) (int, error)
 	// Recvfrom reads, and returns the sender's endpoint, of a stream the
-	// peer's. With MSG_PEEK what is read stays; other flags are EAFNOSUPPORT.
-	// Of datagrams it reads one, and drops what is longer than p.
+	// peer's. With MSG_PEEK what is read stays; other flags are EAFNOSUPPORT. Of
+	// no bytes it waits for the first one as any, and leaves it there. Of
+	// datagrams it reads one, and drops what is longer than p. Else it has the
+	// errors of Read.
 	Recvfrom(h Handle, p []byte, flags int) (int, Endpoint, error)
 	// Write writes p, waiting for space unless non-blocking, when it may write
-	// short. EWOULDBLOCK, EPIPE (shut down), ENOTCONN, ECONNRESET.
+	// short. EWOULDBLOCK, EPIPE (shut down), ENOTCONN (not connected, or closed
+	// meanwhile), ECONNRESET, ENOMEM (no memory for what is buffered). It sends
+	// one datagram to the peer: EDESTADDRREQ, EMSGSIZE and ECONNREFUSED are as of
+	// Sendto.
 	Write(h Handle, p []byte) (int, error)
-	// WriteMsg writes and tells the receiver at once.
+	// WriteMsg writes and tells the receiver at once. It has the errors of Write.
 	WriteMsg(h Handle, p []byte) (int, error)
 	// Sendto sends a datagram to an endpoint. With the zero Endpoint it is
 	// Write. EINVAL: an endpoint for a stream or a connected session.
 	// EDESTADDRREQ: none, and no peer. EMSGSIZE: it can never fit. ECONNREFUSED:
 	// nobody heard what was sent to the peer before. EAFNOSUPPORT: flags, or an
-	// endpoint of another family.
+	// endpoint of another family. Else it has the errors of Write.
 	Sendto(h Handle, p []byte, flags int, ep Endpoint) (int, error)
 
 	// Shutdown ends reading (SHUT_RD), writing (SHUT_WR) or both (SHUT_RDWR).
-	// EBADFD: the session listens.
+	// EBADFD: the session listens. EINVAL: none of these. ENOTCONN, ECONNRESET:
+	// there is no connection.
 	Shutdown(h Handle, how int) error
 	// Close closes a session or an epoll set. Waits of other threads on it
 	// end: ENOTCONN on a session, EBADFD on a set.
 	Close(h Handle) error
 	// Attr reads or writes an attribute in buf and returns its length.
 	// EINVAL: unknown attribute, a buffer of the wrong length, or a value that
-	// cannot be.
+	// cannot be. ENOTCONN, ECONNRESET: there is no connection to ask.
 	Attr(h Handle, a Attr, buf []byte) (int, error)
 
-	// EpollCreate makes an epoll set.
+	// EpollCreate makes an epoll set. ENOMEM: the pool is full.
 	EpollCreate() (Handle, error)
 	// EpollCtl adds, modifies or deletes (EPOLL_CTL_*) the interest of set ep
 	// in session h. ev may be nil for EPOLL_CTL_DEL. EEXIST, ENOENT, EINVAL.

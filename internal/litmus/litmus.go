@@ -22,6 +22,7 @@ import (
 	"flag"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,9 @@ var (
 
 // Cells is the number of rounds in a batch.
 const Cells = 64
+
+// hang is how long the threads may be without a meeting.
+const hang = time.Minute
 
 // patience is how many more rounds, and how much more time, a twin gets.
 const patience = 4
@@ -150,27 +154,38 @@ func run(t testing.TB, x Test, rounds int, limit time.Duration, until bool) []in
 
 	r := &runner{x: x, seats: make([]seat, n)}
 	name := t.Name()
-	hang := 2*limit + time.Minute
-	watchdog := time.AfterFunc(hang, func() {
-		met := make([]uint64, n)
-		for i := range met {
-			met[i] = r.seats[i].met.Load()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		// As long as they meet they come to an end, on a busy machine late.
+		for last := []uint64(nil); ; {
+			select {
+			case <-done:
+				return
+			case <-time.After(hang):
+			}
+			met := make([]uint64, n)
+			for i := range met {
+				met[i] = r.seats[i].met.Load()
+			}
+			if slices.Equal(met, last) {
+				stacks := make([]byte, 1<<20)
+				stacks = stacks[:runtime.Stack(stacks, true)]
+				panic(fmt.Sprintf("%s: no progress for %v: the threads came to %v meetings\n\n%s", name, hang, met, stacks))
+			}
+			last = met
 		}
-		stacks := make([]byte, 1<<20)
-		stacks = stacks[:runtime.Stack(stacks, true)]
-		panic(fmt.Sprintf("%s: no end after %v: the threads came to %v meetings\n\n%s", name, hang, met, stacks))
-	})
-	defer watchdog.Stop()
+	}()
 
 	counts := make([]int, len(x.Outcomes))
 	end := time.Now().Add(limit)
-	done := 0
+	played := 0
 	check := func() {
 		for c := range Cells {
 			counts[x.Check(c)]++
 		}
-		done += Cells
-		if done >= rounds || time.Now().After(end) || until && counts[0] > 0 {
+		played += Cells
+		if played >= rounds || time.Now().After(end) || until && counts[0] > 0 {
 			r.over.Store(true)
 		}
 	}

@@ -197,7 +197,9 @@ type process struct {
 func (p *process) NewThread() vls.Thread { return p.newThread() }
 
 func (p *process) newThread() *thread {
-	return &thread{p: p, w: p.w, sessions: p.w.Directory(), want: p.d.Takes.Read}
+	t := &thread{p: p, w: p.w, want: p.d.Takes.Read}
+	t.sessions.Shut()
+	return t
 }
 
 // Modes of a thread.
@@ -216,7 +218,7 @@ type thread struct {
 	held Set    // of S, MQ, SP and SPr, and hMark
 	want Set    // what the operation goes on with after a wait
 	// mode is which locks the thread needs. Who registers second, or forks,
-	// changes it.
+	// changes it. Sessions is open while it needs none, and only then.
 	mode     atomic.Uint32
 	sessions core.Directory
 	w        *core.Worker

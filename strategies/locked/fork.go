@@ -30,7 +30,7 @@ func (p *process) Fork() (vls.Process, error) {
 		first := p.threads[0]
 		first.lockOut()
 		// Whatever it is in by then with locks it ends with them.
-		defer func() { first.mode.Store(p.mode()) }()
+		defer func() { first.setMode(p.mode()) }()
 	}
 	held, sets, err := t.holdAll()
 	if err != nil {

@@ -23,20 +23,22 @@ func TestLitmusRegister(t *testing.T) {
 		v uint32
 		_ [hw.FalseSharing - 4]byte
 	}
-	test := func(t *testing.T, register func(second *thread) error, leave func(first *thread, data *uint32) uint32) litmus.Test {
+	test := func(t *testing.T, register func(second *thread) error, enter func(first *thread, h vls.Handle) bool,
+		leave func(first *thread, data *uint32) uint32) litmus.Test {
 		a, err := perworker.New(vls.Options{Config: core.Config{SegmentSize: 64 << 20, MaxWorkers: litmus.Cells}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { a.Close() })
 		var first, second [litmus.Cells]*thread
+		var handles [litmus.Cells]vls.Handle
 		for c := range first {
 			p, err := a.NewProcess()
 			if err != nil {
 				t.Fatal(err)
 			}
 			first[c], second[c] = p.NewThread().(*thread), p.NewThread().(*thread)
-			if err := first[c].Register(); err != nil {
+			if handles[c], err = first[c].Create(vls.TCP, true); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -54,8 +56,7 @@ func TestLitmusRegister(t *testing.T) {
 					for range 64 * (c % 8) { // Register has some way to go
 						th.mode.Load()
 					}
-					// It is registered, and so cannot fail.
-					if alone, _ := th.begin(); alone {
+					if enter(th, handles[c]) {
 						single[c].v = 1
 						found[c].v = leave(th, &data[c].v)
 					}
@@ -77,7 +78,7 @@ func TestLitmusRegister(t *testing.T) {
 				}
 				p.several = false
 				first[c].c.Bare = true
-				first[c].mode.Store(alone)
+				first[c].setMode(alone)
 				data[c].v = 0
 				switch {
 				case single[c].v == 0:
@@ -106,19 +107,40 @@ func TestLitmusRegister(t *testing.T) {
 		}
 		return v | inside(data, 64)
 	}
+	enter := func(first *thread, _ vls.Handle) bool {
+		alone, _ := first.begin() // it is registered, and so cannot fail
+		return alone
+	}
 	leave := func(first *thread, data *uint32) uint32 {
 		v := operation(first, data)
 		first.release()
 		return v
 	}
 	t.Run("shipped", func(t *testing.T) {
-		litmus.Never(t, test(t, (*thread).Register, leave))
+		litmus.Never(t, test(t, (*thread).Register, enter, leave))
+	})
+	// As Read and Write do it.
+	find := func(first *thread, h vls.Handle) bool {
+		setMark(&first.mark, 1)
+		_, live := first.sessions.Find(core.Handle(h))
+		if !live {
+			setMark(&first.mark, 0)
+		}
+		return live
+	}
+	found := func(first *thread, data *uint32) uint32 {
+		v := operation(first, data)
+		setMark(&first.mark, 0)
+		return v
+	}
+	t.Run("data path", func(t *testing.T) {
+		litmus.Never(t, test(t, (*thread).Register, find, found))
 	})
 	// What Register does for the first thread, with less of a fence.
 	without := func(fence func()) func(second *thread) error {
 		return func(second *thread) error {
 			first := second.p.threads[0]
-			first.mode.Store(locked)
+			first.setMode(locked)
 			fence()
 			for i := 1; atomic.LoadUint32(&first.mark) != 0; i++ {
 				hw.Pause()
@@ -130,13 +152,16 @@ func TestLitmusRegister(t *testing.T) {
 		}
 	}
 	t.Run("without", func(t *testing.T) {
-		litmus.Seen(t, test(t, without(func() {}), leave))
+		litmus.Seen(t, test(t, without(func() {}), enter, leave))
 	})
 	t.Run("a fence on the newcomer's side", func(t *testing.T) {
-		litmus.Seen(t, test(t, without(hw.Fence), leave))
+		litmus.Seen(t, test(t, without(hw.Fence), enter, leave))
+	})
+	t.Run("the same, data path", func(t *testing.T) {
+		litmus.Seen(t, test(t, without(hw.Fence), find, found))
 	})
 	t.Run("left too early", func(t *testing.T) {
-		litmus.Seen(t, test(t, without(hw.HeavyFence), func(first *thread, data *uint32) uint32 {
+		litmus.Seen(t, test(t, without(hw.HeavyFence), enter, func(first *thread, data *uint32) uint32 {
 			operation(first, data)
 			first.release()
 			return inside(data, 512)

@@ -82,13 +82,9 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 
 func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 	setMark(&t.mark, 1)
-	if t.mode.Load() != alone {
-		return t.readLocked(h, p)
-	}
 	s, live := t.sessions.Find(core.Handle(h))
 	if !live {
-		setMark(&t.mark, 0)
-		return 0, syscall.EBADFD
+		return t.readLocked(h, p)
 	}
 	n, err := t.core.Read(s, p)
 	setMark(&t.mark, 0)
@@ -107,13 +103,9 @@ func (t *thread) readLocked(h vls.Handle, p []byte) (int, error) {
 
 func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 	setMark(&t.mark, 1)
-	if t.mode.Load() != alone {
-		return t.writeLocked(h, p)
-	}
 	s, live := t.sessions.Find(core.Handle(h))
 	if !live {
-		setMark(&t.mark, 0)
-		return 0, syscall.EBADFD
+		return t.writeLocked(h, p)
 	}
 	n, err := t.core.Write(s, p)
 	setMark(&t.mark, 0)

@@ -30,7 +30,7 @@ func (t *thread) Register() error {
 	p.threads = append(p.threads, t)
 	if !p.several {
 		t.c.Bare = p.mode() == alone
-		t.mode.Store(p.mode())
+		t.setMode(p.mode())
 	}
 	return nil
 }
@@ -43,10 +43,19 @@ func (p *process) mode() uint32 {
 	return alone
 }
 
+// setMode makes the thread take other locks from its next operation on. Under mu.
+func (t *thread) setMode(mode uint32) {
+	if t.mode.Store(mode); mode == alone {
+		t.sessions.Open(t.w)
+	} else {
+		t.sessions.Shut()
+	}
+}
+
 // lockOut makes the only thread of its process take locks, and waits until it
 // has left an operation that it may be in without. Under mu.
 func (t *thread) lockOut() {
-	t.mode.Store(locked)
+	t.setMode(locked)
 	// Either it sees that before it goes on, or its mark is seen here.
 	hw.HeavyFence()
 	for i := 1; atomic.LoadUint32(&t.mark) != 0; i++ {
@@ -82,7 +91,7 @@ func (t *thread) Exit() error {
 		}
 	}
 	p.table.giveBack(t.slot)
-	t.mode.Store(locked)
+	t.setMode(locked)
 	t.c.Exit()
 	t.c = nil
 	return nil

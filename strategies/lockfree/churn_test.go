@@ -179,6 +179,60 @@ func TestBoundOfUnreclaimed(t *testing.T) {
 	}
 }
 
+// TestClosedSetLetsGo: a set that was closed has no members, though the thread
+// that is to take them out, being inside of it, is stopped there.
+func TestClosedSetLetsGo(t *testing.T) {
+	hangs(t, time.Minute)
+	app, err := core.New(core.Config{SegmentSize: 4 << 20}, core.Hooks{Free: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer app.Close()
+	w, err := app.NewWorker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, other := newThread(t, w), newThread(t, w)
+	s, err := other.Create(core.TCP, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev := &core.EpollEvent{Events: core.EPOLLOUT}
+	ctl := func(set *core.Session, op int, want error) {
+		t.Helper()
+		if err := other.EpollCtl(set, op, s, ev); err != want {
+			t.Errorf("op %d: %v, want %v", op, err, want)
+		}
+	}
+	var last *core.Session
+	for range 3 {
+		set, err := other.EpollCreate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := set.Handle()
+		other.Release(set, core.BothEnds)
+		pinned := w.Pin(h)
+		defer w.Unpin(pinned)
+		ctl(set, core.EPOLL_CTL_MOD, syscall.ENOENT)
+		ctl(set, core.EPOLL_CTL_DEL, syscall.ENOENT)
+		ctl(set, core.EPOLL_CTL_ADD, nil)
+		ctl(set, core.EPOLL_CTL_ADD, syscall.EEXIST)
+		if last != nil {
+			ctl(last, core.EPOLL_CTL_ADD, syscall.EBADFD)
+			ctl(last, core.EPOLL_CTL_MOD, syscall.EBADFD)
+		}
+		if _, err := inside.Claim(h, core.BothEnds, false); err != nil {
+			t.Fatal(err)
+		}
+		if err := other.CloseHandle(h); err != nil {
+			t.Fatal(err)
+		}
+		defer inside.Release(set, core.BothEnds)
+		last = set
+	}
+}
+
 func newThread(t *testing.T, w *core.Worker) *core.Thread {
 	t.Helper()
 	th, err := w.NewThread(nil)

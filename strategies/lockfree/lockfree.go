@@ -67,7 +67,11 @@ type process struct {
 
 func (p *process) NewThread() vls.Thread { return p.newThread() }
 
-func (p *process) newThread() *thread { return &thread{p: p, w: p.w, sessions: p.w.Directory()} }
+func (p *process) newThread() *thread {
+	t := &thread{p: p, w: p.w}
+	t.sessions.Open(p.w)
+	return t
+}
 
 func (p *process) Fork() (vls.Process, error) {
 	t := p.newThread()

@@ -73,7 +73,7 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 
 func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 	if c := t.c; c != nil {
-		if s, live := t.sessions.Find(core.Handle(h)); live && c.Enter(s, core.Handle(h)) {
+		if s, live := t.sessions.Find(core.Handle(h)); live && c.Enter(s, core.Handle(h), core.RxEnd) {
 			t.ends = core.RxEnd
 			n, err := c.Read(s, p)
 			if n == 0 {
@@ -106,7 +106,7 @@ func (t *thread) read(h vls.Handle, p []byte) (int, error) {
 
 func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 	if c := t.c; c != nil {
-		if s, live := t.sessions.Find(core.Handle(h)); live && c.Enter(s, core.Handle(h)) {
+		if s, live := t.sessions.Find(core.Handle(h)); live && c.Enter(s, core.Handle(h), core.TxEnd) {
 			t.ends = core.TxEnd
 			n, err := c.Write(s, p)
 			if n == 0 {
@@ -155,7 +155,7 @@ func (t *thread) Sendto(h vls.Handle, p []byte, flags int, ep vls.Endpoint) (int
 	if err != nil {
 		return 0, err
 	}
-	if s.Binds() && !t.c.Entered() {
+	if s.Binds() {
 		t.release(s)
 		if s, err = t.claim(h, core.BothEnds, false); err != nil {
 			return 0, err
@@ -250,25 +250,7 @@ func (t *thread) poll(fds []core.PollFD, timeout time.Duration) (int, error) {
 	if err := t.Register(); err != nil {
 		return 0, err
 	}
-	if t.w.Forked() {
-		t.attend(fds)
-	}
 	return t.c.Poll(fds, timeout)
-}
-
-// attend makes inherited listeners that are to be polled serve.
-func (t *thread) attend(fds []core.PollFD) {
-	for i := range fds {
-		s := t.w.Pin(fds[i].Handle)
-		if s == nil {
-			continue
-		}
-		if s.Passive() && t.c.Reclaim(s, core.BothEnds) {
-			t.c.Attend(s)
-			t.c.Release(s, core.BothEnds)
-		}
-		t.w.Unpin(s)
-	}
 }
 
 func (t *thread) SessionHandle(h vls.Handle) (vls.SessionHandle, error) {

@@ -148,6 +148,82 @@ func edgeBody(t *testing.T, readers int, vain *int) func(*sched.Run) {
 	}
 }
 
+// TestSchedulesEdgeWrite has edge-triggered writers of a session, who meet the
+// claims of each other and of a thread that asks what room there is, and a reader:
+// none sleeps where there is room.
+func TestSchedulesEdgeWrite(t *testing.T) {
+	schedules := 750
+	if *soak {
+		schedules = 50_000
+	}
+	for writers := 1; writers <= 2; writers++ {
+		vain := 0
+		rep := sched.Explore(t, sched.Options{Schedules: schedules, Steps: 60000}, edgeWriteBody(t, writers, &vain))
+		t.Logf("%d writers: %d schedules, the longest of %d steps, %d writes in vain", writers, rep.Schedules, rep.Longest, vain)
+	}
+}
+
+func edgeWriteBody(t *testing.T, writers int, vain *int) func(*sched.Run) {
+	return func(r *sched.Run) {
+		l := newLab(t)
+		main := l.thread()
+		y, x := l.pair(main, 80)
+		set, err := main.EpollCreate()
+		must(t, err)
+		must(t, main.EpollCtl(set, core.EPOLL_CTL_ADD, x, &vls.EpollEvent{Events: core.EPOLLOUT | core.EPOLLET, Data: 1}))
+		if n, err := main.EpollWait(set, make([]vls.EpollEvent, 1), 0); n != 1 || err != nil {
+			t.Fatalf("a new connection: %d events, %v", n, err)
+		}
+		// A third of what there is room for, so that some find none. Who is awake
+		// goes on until all is written.
+		const each, total = 1400, 5 * 1400
+		var wrote atomic.Int32
+		for i := range writers {
+			th := l.thread()
+			r.Go(fmt.Sprint("writer", i), func() {
+				p, evs := make([]byte, each), make([]vls.EpollEvent, 1)
+				for {
+					switch n, err := th.Write(x, p); {
+					case err == nil:
+						if wrote.Add(int32(n)) >= total {
+							th.Close(set)
+							return
+						}
+						continue
+					case err != syscall.EWOULDBLOCK:
+						r.Fatalf("write: %d, %v", n, err)
+					}
+					*vain++
+					if _, err := th.EpollWait(set, evs, -1); err == syscall.EBADFD {
+						return
+					} else if err != nil {
+						r.Fatalf("wait: %v", err)
+					}
+				}
+			})
+		}
+		reader, asker := l.thread(), l.thread()
+		r.Go("reader", func() {
+			for got, buf := 0, make([]byte, 4096); got < total; {
+				n, err := reader.Read(y, buf)
+				if err != nil {
+					r.Fatalf("read: %v", err)
+				}
+				got += n
+			}
+		})
+		r.Go("asker", func() {
+			var buf [4]byte
+			for range 3 {
+				if _, err := asker.Attr(x, core.GetNwrite, buf[:]); err != nil {
+					r.Fatalf("attr: %v", err)
+				}
+			}
+		})
+		r.Check(func() { l.end() })
+	}
+}
+
 // TestSchedulesBlocking has threads that read, write, ask and close one
 // blocking session: each claim's end wakes who waits for it, whoever closes.
 func TestSchedulesBlocking(t *testing.T) {
@@ -438,6 +514,151 @@ func TestSchedulesShared(t *testing.T) {
 		})
 	})
 	t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
+}
+
+// TestSchedulesEnds has one thread read a session that does not block and one
+// write to it, both of them first by a claim and then by a bias: who is alone at
+// an end never meets what goes on at the other. Then another closes it meanwhile.
+func TestSchedulesEnds(t *testing.T) {
+	schedules := 1000
+	if *soak {
+		schedules = 50_000
+	}
+	for _, closing := range []bool{false, true} {
+		rep := sched.Explore(t, sched.Options{Schedules: schedules, Steps: 60000}, func(r *sched.Run) {
+			endsBody(t, r, closing)
+		})
+		t.Logf("closing %v: %d schedules, the longest of %d steps", closing, rep.Schedules, rep.Longest)
+	}
+}
+
+func endsBody(t *testing.T, r *sched.Run, closing bool) {
+	l := newLab(t)
+	main := l.thread()
+	x, y := l.pair(main, 80)
+	const calls = 4
+	if n, err := main.Write(x, make([]byte, 2*calls)); n != 2*calls || err != nil {
+		t.Fatalf("write: %d, %v", n, err)
+	}
+	use := func(name string, f func(vls.Handle, []byte) (int, error)) {
+		r.Go(name, func() {
+			buf := make([]byte, 2)
+			for range calls {
+				switch n, err := f(y, buf); {
+				case n == len(buf) && err == nil:
+				case closing && n == 0 && (err == syscall.EBADFD || err == syscall.ENOTCONN):
+					return
+				default:
+					r.Fatalf("%d, %v", n, err)
+				}
+			}
+		})
+	}
+	reader, writer, closer := l.thread(), l.thread(), l.thread()
+	use("reader", reader.Read)
+	use("writer", writer.Write)
+	if closing {
+		r.Go("closer", func() {
+			if err := closer.Close(y); err != nil {
+				r.Fatalf("close: %v", err)
+			}
+		})
+	}
+	r.Check(func() {
+		if !closing {
+			must(t, main.Close(y))
+		}
+		must(t, main.Close(x))
+		if n := l.app.(interface{ Usage() core.Usage }).Usage().Sessions; n != 0 {
+			r.Errorf("%d slots are not free", n)
+		}
+		l.end()
+	})
+}
+
+// TestSchedulesPollInherited has a child poll a listener that it has by fork, and a
+// connection of its own, while a thread of the parent is stopped for ever inside
+// the listener, or is inside for a while: the poll finds the connection, and then,
+// if the listener can be had, what connects to it.
+func TestSchedulesPollInherited(t *testing.T) {
+	body := func(stopped bool) func(r *sched.Run) {
+		return func(r *sched.Run) {
+			l := newLab(t)
+			main := l.thread()
+			x, y := l.pair(main, 80)
+			if _, err := main.Write(x, []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			lsn, err := main.Create(vls.TCP, false)
+			must(t, err)
+			must(t, main.Bind(lsn, endpoint(81)))
+			must(t, main.Listen(lsn, 4))
+			child, err := l.proc.Fork()
+			must(t, err)
+			poller, asker := child.NewThread(), l.thread()
+			must(t, poller.Register())
+			r.Go("asker", func() {
+				var buf [4]byte
+				for range 2 {
+					if _, err := asker.Attr(lsn, core.GetFlags, buf[:]); err != nil {
+						r.Fatalf("attr: %v", err)
+					}
+				}
+			})
+			done := false
+			r.Go("poller", func() {
+				fds := []vls.PollFD{{Handle: lsn, Events: core.EPOLLIN}, {Handle: y, Events: core.EPOLLIN}}
+				if n, err := poller.Poll(fds, -1); n == 0 || err != nil || fds[1].Revents != core.EPOLLIN {
+					r.Fatalf("poll: %d, %v: %v", n, err, fds)
+				}
+				if done = stopped; done {
+					return
+				}
+				n, err := poller.Poll(fds[:1], -1)
+				if done = n == 1 && err == nil; !done {
+					r.Fatalf("poll of the listener: %d, %v", n, err)
+				}
+			})
+			if !stopped {
+				// The parent has not shown that it wants connections: those that it
+				// is offered go to the child as soon as that has.
+				r.Go("connector", func() {
+					c, err := main.Create(vls.TCP, true)
+					if err == nil {
+						err = main.Connect(c, endpoint(81))
+					}
+					if err != syscall.EINPROGRESS {
+						r.Fatalf("connect: %v", err)
+					}
+				})
+			}
+			r.Check(func() {
+				if !done {
+					r.Errorf("the poll has not ended")
+				}
+				if !stopped {
+					l.end()
+				}
+			})
+		}
+	}
+	rep := sched.Explore(t, sched.Options{Schedules: 500}, body(false))
+	t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
+	stalled := 0
+	for visit := 1; visit <= 2; visit++ {
+		rep, f, err := sched.Search(sched.Options{
+			Schedules: 100, Strategies: []sched.Strategy{sched.PCT(2), sched.Random},
+			Stall: []sched.Stall{{Thread: "asker", Point: "claim: shared, claimed", Visit: visit}},
+		}, body(true))
+		must(t, err)
+		if f != nil {
+			t.Errorf("stopped inside, visit %d: %s", visit, f)
+		}
+		stalled += rep.Stalled
+	}
+	if stalled == 0 {
+		t.Error("no thread was stopped")
+	}
 }
 
 // TestSchedulesFork has a process fork, twice at once, while its threads are inside

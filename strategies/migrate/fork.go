@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"runtime"
+	"sync/atomic"
 
 	"vlsbench/core"
 	"vlsbench/hw"
@@ -279,7 +280,12 @@ func (p *process) Exit() error {
 	for _, o := range p.threads {
 		t.c.Nudge(o.w.core.Index()) // those of one that was killed
 	}
-	// Those of one that was killed may be about to take something, or to leave it.
+	for _, o := range p.threads {
+		for i := 1; atomic.LoadUint32(&o.fetches) != 0; i++ {
+			pause(i) // it has seen, or will see at once, that the process is dead
+		}
+	}
+	// Those of one that was killed may be about to leave something.
 	t.writeP()
 	defer t.unwriteP()
 	if _, err := t.takeAll(); err != nil {
@@ -316,11 +322,18 @@ func (p *process) Exit() error {
 	return nil
 }
 
-// Kill keeps the threads of the process from their queues, so that who closes
-// what it held is alone there.
+// Kill keeps the threads of the process from their queues, and waits for those
+// that go about something: those that wait find it dead, so that who closes what
+// it held is alone there.
 func (p *process) Kill() error {
 	p.enlist()
 	p.dead.Store(true)
+	hw.HeavyFence()
+	for _, t := range p.threads {
+		for i := 1; atomic.LoadUint32(&t.works) != 0; i++ {
+			pause(i)
+		}
+	}
 	p.stop()
 	p.mu.Unlock()
 	if p.main.core.Die() {

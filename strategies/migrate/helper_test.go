@@ -38,12 +38,18 @@ func eachWait(t *testing.T, f func(t *testing.T, a *app)) {
 // however long it takes: a machine that stands still loses nothing.
 func attach(t *testing.T, o vls.Options) *app {
 	t.Helper()
+	return tuned(t, preset, o)
+}
+
+// tuned is attach for another design.
+func tuned(t *testing.T, d design, o vls.Options) *app {
+	t.Helper()
 	c := &o.Config
 	c.RxFifoSize, c.TxFifoSize, c.SegmentSize = 16<<10, 16<<10, 64<<20
 	if c.MaxWorkers == 0 {
 		c.MaxWorkers = 64
 	}
-	a, err := New(o)
+	a, err := d.new(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,10 +166,10 @@ func (p *process) free(t *testing.T, after string) {
 	}
 	p.handles.Unlock()
 	p.table.Each(func(_ uint64, v *session) {
-		if l := v.lock.Load(); !l.TryLock() {
+		if th := new(thread); !th.tryS(v.lock.Load()) {
 			t.Fatalf("after %s S is held", after)
 		} else {
-			l.Unlock()
+			th.unlockS(v.lock.Load())
 		}
 	})
 	p.lock.Unlock()

@@ -22,7 +22,7 @@ func TestLitmusStop(t *testing.T) {
 		_ [hw.FalseSharing - 4]byte
 	}
 	test := func(t *testing.T, stop func(p *process)) litmus.Test {
-		a, err := New(vls.Options{Config: core.Config{SegmentSize: 64 << 20, MaxWorkers: litmus.Cells}})
+		a, err := preset.new(vls.Options{Config: core.Config{SegmentSize: 64 << 20, MaxWorkers: litmus.Cells}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,9 @@
 //	R   the right to ask one worker (ttas)
 //	SD  the application's pool of data that is shared by fork (ttas)
 //
+// Of each the kind is a knob, and so are what separates the locks from those of
+// the original: see [design].
+//
 // In that order each operation takes, on a session that is the caller's own,
 //
 //	read, write, write_msg         S
@@ -42,7 +45,10 @@
 // in each wait, and at the start of each operation. It takes the session out of
 // its worker and leaves it in the VLS session; who asked takes P.r and S again,
 // and makes it its own (H.w). So everybody finds a session that is on its way,
-// whatever becomes of who asked.
+// whatever becomes of who asked. An owner that uses a session all the time is
+// quicker to take it again than who asked is to wake up: a thread to which that
+// happens twice asks for the session to be kept for it, and the others then let it
+// come first, for some ms.
 //
 // An owner that makes no call answers nobody. Who needs its sessions gets
 // ETIMEDOUT after 3 s, and everything is as it was; nobody else is delayed. The
@@ -93,29 +99,15 @@ import (
 	"vlsbench/vls"
 )
 
-func init() {
-	vls.Register(vls.Strategy{
-		Name: name,
-		Doc:  "a worker per thread; sessions move to the thread that uses them; no lock on queues and pools",
-		Kind: vls.Built,
-		New:  New,
-	})
-}
-
-// Lock kinds of the preset.
-const (
-	kindP, kindH, kindR, kindSD = "bravo", "phasefair", "ttas", "ttas"
-)
-
 // classes are the lock classes, in the order in which they are taken.
 var classes = [...]string{"P", "S", "H", "R", "SD"}
 
 // patience is how long a thread waits for the owner of a session.
 const patience = 3 * time.Second
 
-// New makes an application whose threads have workers of their own.
-func New(o vls.Options) (vls.App, error) {
-	a := &app{patience: patience}
+// new makes an application whose threads have workers of their own.
+func (d design) new(o vls.Options) (vls.App, error) {
+	a := &app{d: d, patience: patience}
 	if o.CountLocks {
 		a.counters = make(map[string]*locks.Counter)
 		for _, c := range classes {
@@ -123,8 +115,18 @@ func New(o vls.Options) (vls.App, error) {
 		}
 	}
 	var err error
-	if a.shared, err = a.lock("SD", kindSD); err != nil {
+	if a.shared, err = a.lock("SD", d.kinds.shared); err != nil {
 		return nil, err
+	}
+	if d.appTable {
+		if a.table, err = a.newTable(); err != nil {
+			return nil, err
+		}
+	}
+	if d.oneRPC {
+		if a.ask, err = a.lock("R", d.kinds.request); err != nil {
+			return nil, err
+		}
 	}
 	a.core, err = core.New(o.Config, core.Hooks{
 		Sleep:   func(t *core.Thread, s *core.Session) { t.Owner.(*thread).sleep(s) },
@@ -135,7 +137,7 @@ func New(o vls.Options) (vls.App, error) {
 		RPC:     func(t *core.Thread, c *core.Call) { t.Owner.(*thread).answer(c) },
 
 		EnterShared: func(t *core.Thread) {
-			t.Owner.(*thread).order.Take(name, "SD")
+			t.Owner.(*thread).order.Take(d.name, "SD")
 			a.shared.Lock()
 		},
 		LeaveShared: func(t *core.Thread) {
@@ -150,8 +152,11 @@ func New(o vls.Options) (vls.App, error) {
 }
 
 type app struct {
+	d        design
 	core     *core.App
 	patience time.Duration
+	table    *table                    // P, if it is the application's
+	ask      locks.Lock                // R, if it is
 	shared   locks.Lock                // SD
 	counters map[string]*locks.Counter // nil: not counted
 	workers  [256]atomic.Pointer[worker]
@@ -192,12 +197,14 @@ func (a *app) NewProcess() (vls.Process, error) {
 
 // process makes a process without a worker.
 func (a *app) process() (*process, error) {
-	p := &process{a: a, byHandle: make(map[core.Handle]vls.Handle)}
+	p := &process{a: a, lock: a.table, byHandle: make(map[core.Handle]vls.Handle)}
 	var err error
-	if p.lock, err = a.rwlock("P", kindP); err != nil {
-		return nil, err
+	if p.lock == nil {
+		if p.lock, err = a.newTable(); err != nil {
+			return nil, err
+		}
 	}
-	if p.handles, err = a.rwlock("H", kindH); err != nil {
+	if p.handles, err = a.rwlock("H", a.d.kinds.handles); err != nil {
 		return nil, err
 	}
 	if !hw.MembarrierAvailable() {
@@ -242,9 +249,9 @@ func (a *app) Usage() core.Usage { return a.core.Usage() }
 type worker struct {
 	core *core.Worker
 	p    *process
-	ask  locks.Lock // R
-	idle bool       // under R: no thread answers there
-	used bool       // under the process's mu: a thread has it
+	ask  locks.Lock  // R
+	idle atomic.Bool // no thread answers there
+	used bool        // under the process's mu: a thread has it
 
 	_ [hw.FalseSharing]byte
 	// asked is 1 + the index of the worker that asks, 0 if nobody does. The owner
@@ -256,11 +263,14 @@ type worker struct {
 // worker makes w one of the process's. Under mu, or while nobody knows the
 // process.
 func (p *process) worker(w *core.Worker) (*worker, error) {
-	r, err := p.a.lock("R", kindR)
-	if err != nil {
-		return nil, err
+	k := &worker{core: w, p: p, ask: p.a.ask}
+	k.idle.Store(true)
+	if k.ask == nil {
+		var err error
+		if k.ask, err = p.a.lock("R", p.a.d.kinds.request); err != nil {
+			return nil, err
+		}
 	}
-	k := &worker{core: w, p: p, ask: r, idle: true}
 	p.a.workers[w.Index()].Store(k)
 	p.workers = append(p.workers, k)
 	return k, nil
@@ -289,6 +299,7 @@ type session struct {
 type unit struct {
 	parcels []*core.Parcel // the set's first
 	of      []*session     // the set first, the others in the order of the table
+	first   *worker        // who may take it first, nil: anybody
 	whole   atomic.Bool    // all of it lies there
 	taken   bool           // under S of all of them
 }
@@ -320,7 +331,7 @@ type process struct {
 	main *worker
 
 	table    *core.Pool[session]
-	lock     locks.RW                   // P
+	lock     *table                     // P
 	handles  locks.RW                   // H
 	byHandle map[core.Handle]vls.Handle // of every slot
 
@@ -331,7 +342,6 @@ type process struct {
 	mu      sync.Mutex // of registration, and of what follows
 	threads []*thread
 	workers []*worker
-	slots   [256]bool   // reader numbers that are taken
 	forked  atomic.Bool // some sessions are shared
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -14,16 +15,24 @@ import (
 // errElsewhere: who lost a session finds that another has it, and waits on.
 var errElsewhere = errors.New("migrate: another thread has the session")
 
+const (
+	// inVain is how often a thread asks for a session that others then take before
+	// it looks. The next time it asks for it to be kept.
+	inVain = 2
+	// courtesy is how often the others look whether the one that it is kept for has
+	// taken it: for some 10 ms, on a machine that lets all of them run.
+	courtesy = 256
+)
+
 // take makes a session the thread's own, and takes its S. EBADFD: there is none.
 // ETIMEDOUT: its owner does not answer. ENOTCONN: the process was killed.
 func (t *thread) take(h vls.Handle, k kind) (*session, error) {
 	for {
-		v := t.table.Get(uint64(h))
+		v, own := t.find(h)
 		if v == nil {
 			return nil, syscall.EBADFD
 		}
-		if v.at.Load() == t.w {
-			t.hold(v)
+		if own {
 			if t.p.dead.Load() {
 				t.release(v) // it may be closed
 				return nil, syscall.ENOTCONN
@@ -37,10 +46,30 @@ func (t *thread) take(h vls.Handle, k kind) (*session, error) {
 	}
 }
 
+// find looks a session up, and takes its S if it is the thread's own.
+func (t *thread) find(h vls.Handle) (v *session, own bool) {
+	lookup := t.p.a.d.lookup
+	if lookup {
+		t.readP()
+	}
+	v = t.table.Get(uint64(h))
+	if own = v != nil && v.at.Load() == t.w; own {
+		t.hold(v)
+	}
+	if lookup {
+		t.unreadP()
+	}
+	return v, own
+}
+
 // regain waits until a session that the thread has lost is to be had, until the
 // deadline unless that is zero, and takes it. False: the time is over.
 func (t *thread) regain(h vls.Handle, deadline time.Time) (bool, error) {
 	for w := t.lost(h); w != nil; w = t.lost(h) {
+		if t.p.dead.Load() {
+			t.forsake()
+			return true, syscall.ENOTCONN
+		}
 		if left := remaining(deadline); left == 0 || !t.awaits(w, left) {
 			t.forsake()
 			return false, nil
@@ -96,6 +125,7 @@ func (t *thread) forsake() {
 func (t *thread) fetch(h vls.Handle, alone bool) error {
 	p := t.p
 	deadline := time.Now().Add(p.a.patience)
+	atomic.StoreUint32(&t.fetches, 1)
 	var room []*core.Session
 	defer func() {
 		if len(room) > 0 {
@@ -105,7 +135,9 @@ func (t *thread) fetch(h vls.Handle, alone bool) error {
 			}
 			t.out()
 		}
+		atomic.StoreUint32(&t.fetches, 0)
 	}()
+	asked, looks := 0, 0
 	for i := 1; ; i++ {
 		t.readP()
 		v := p.table.Get(uint64(h))
@@ -121,7 +153,8 @@ func (t *thread) fetch(h vls.Handle, alone bool) error {
 		at, u := v.at.Load(), v.unit.Load()
 		t.unlockS(l)
 		lies := at == nil && u != nil && u.whole.Load()
-		if lies && len(u.of) <= len(room) {
+		kept := lies && u.first != nil && u.first != t.w && looks < courtesy && time.Now().Before(deadline)
+		if lies && !kept && len(u.of) <= len(room) {
 			room = t.adopt(u, room)
 		}
 		t.unreadP()
@@ -129,6 +162,11 @@ func (t *thread) fetch(h vls.Handle, alone bool) error {
 		switch {
 		case at == t.w:
 			return nil
+		case kept:
+			looks++
+			t.c.Serve()
+			pause(looks)
+			continue
 		case lies:
 			need = len(u.of)
 		case at == nil:
@@ -148,12 +186,16 @@ func (t *thread) fetch(h vls.Handle, alone bool) error {
 		if lies {
 			continue
 		}
-		need, err = t.request(at, v, h, len(room), alone, deadline)
+		need, err = t.request(at, v, h, len(room), alone, asked >= inVain, deadline)
+		asked++
 		if err == nil && need > 0 {
 			room, err = t.reserve(room, need)
 		}
 		if err != nil {
 			return err
+		}
+		if p.dead.Load() {
+			return syscall.ENOTCONN
 		}
 		if need == 0 && v.at.Load() == at {
 			if !time.Now().Before(deadline) {
@@ -180,13 +222,20 @@ func (t *thread) reserve(room []*core.Session, n int) ([]*core.Session, error) {
 	return room, nil
 }
 
-// request asks the owner for a session, with room for so many. It returns
-// without an error when it is worth to look again, with the room that is needed
-// if that is known. ETIMEDOUT: no answer before the deadline. R: taken inside.
-func (t *thread) request(at *worker, v *session, h vls.Handle, room int, alone bool, deadline time.Time) (int, error) {
+// What a call says beside the room that there is.
+const (
+	callAlone = 1 << iota // without the set
+	callKeep              // for who asks
+)
+
+// request asks the owner for a session, with room for so many, and to keep it for
+// the thread if that was in vain before. It returns without an error when it is
+// worth to look again, with the room that is needed if that is known. ETIMEDOUT:
+// no answer before the deadline. R: taken inside.
+func (t *thread) request(at *worker, v *session, h vls.Handle, room int, alone, keep bool, deadline time.Time) (int, error) {
 	for i := 1; !at.ask.TryLock(); i++ {
 		t.c.Serve()
-		if v.at.Load() != at {
+		if v.at.Load() != at || t.p.dead.Load() {
 			return 0, nil
 		}
 		if !time.Now().Before(deadline) {
@@ -199,21 +248,24 @@ func (t *thread) request(at *worker, v *session, h vls.Handle, room int, alone b
 		at.ask.Unlock()
 		t.order.Give("R")
 	}()
-	if at.idle || v.at.Load() != at {
+	// The owner looks at this; its queue it sees only where it waits.
+	at.asked.Store(1 + t.w.core.Index())
+	defer at.asked.Store(0)
+	if at.idle.Load() || v.at.Load() != at {
 		return 0, nil
 	}
-	t.call = core.Call{Kind: uint32(room) << 1, Arg: uint64(h), While: func() bool {
+	t.call = core.Call{Kind: uint32(room) << 2, Arg: uint64(h), While: func() bool {
 		return v.at.Load() == at && !t.p.dead.Load()
 	}}
 	if alone {
-		t.call.Kind |= 1
+		t.call.Kind |= callAlone
 	}
-	// The owner looks at this; its queue it sees only where it waits.
-	at.asked.Store(1 + t.w.core.Index())
+	if keep {
+		t.call.Kind |= callKeep
+	}
 	t.asking = true
 	err := t.c.Call(at.core.Index(), &t.call, remaining(deadline))
 	t.asking = false
-	at.asked.Store(0)
 	switch err {
 	case syscall.ETIMEDOUT:
 		return 0, err
@@ -243,7 +295,7 @@ func (t *thread) answer(c *core.Call) {
 		return
 	}
 	root := v
-	if c.Kind&1 == 0 {
+	if c.Kind&callAlone == 0 {
 		root = v.root()
 	}
 	if root == t.pinned {
@@ -251,7 +303,7 @@ func (t *thread) answer(c *core.Call) {
 		return
 	}
 	u := newUnit(root)
-	if n := len(u.of); n > int(c.Kind>>1) {
+	if n := len(u.of); n > int(c.Kind>>2) {
 		c.Out, c.Err = n, syscall.ENOBUFS
 		return
 	}
@@ -259,6 +311,9 @@ func (t *thread) answer(c *core.Call) {
 	if !ok {
 		c.Err = syscall.EAGAIN
 		return
+	}
+	if c.Kind&callKeep != 0 {
+		u.first = from
 	}
 	t.part(root, u, t.c.HandOver)
 	t.unlockAll(ls)

@@ -13,6 +13,7 @@ func (t *thread) do(h vls.Handle, k kind, f func(v *session) error) error {
 	if err := t.begin(); err != nil {
 		return err
 	}
+	defer t.finish()
 	for {
 		v, err := t.take(h, k)
 		if err != nil {
@@ -41,6 +42,7 @@ func (t *thread) Create(p vls.Proto, nonblocking bool) (vls.Handle, error) {
 	if err := t.begin(); err != nil {
 		return 0, err
 	}
+	defer t.finish()
 	t.in()
 	s, err := t.c.Create(p, nonblocking)
 	t.out()
@@ -119,18 +121,18 @@ func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 	// What is at the caller's worker stays: nobody else can close it.
 	v := t.table.Get(uint64(h))
 	if v == nil || v.at.Load() != t.here || t.here.asked.Load() != 0 {
-		return t.readMore(h, p)
+		return t.readOdd(h, p, v)
 	}
 	l := v.lock.Load()
 	if noted {
-		t.order.Take(name, l.class)
+		t.order.Take(t.p.a.d.name, l.class)
 	}
-	l.Lock()
+	l.TTAS.Lock()
 	t.held, t.kind = true, reads
 	n, err := t.core.Read(v.s, p)
 	if t.held {
 		t.held = false
-		l.Unlock()
+		l.TTAS.Unlock()
 		if noted {
 			t.order.Give(l.class)
 		}
@@ -144,8 +146,35 @@ func (t *thread) Read(h vls.Handle, p []byte) (int, error) {
 	return n, err
 }
 
+// readOdd is Read by a design whose S is of another kind or counted, or that looks
+// up under P, and of a session v that is not at hand.
+func (t *thread) readOdd(h vls.Handle, p []byte, v *session) (int, error) {
+	if !t.odd || v == nil || v.at.Load() != t.w || t.w.asked.Load() != 0 {
+		return t.readMore(h, p)
+	}
+	l := v.lock.Load()
+	t.lockOwn(l)
+	t.held, t.kind = true, reads
+	n, err := t.core.Read(v.s, p)
+	if t.held {
+		t.held = false
+		t.unlockS(l)
+	}
+	if t.owes {
+		t.end(v)
+		if err == core.ErrMoved {
+			return t.readMore(h, p)
+		}
+	}
+	return n, err
+}
+
 // readMore reads from a session that is not at hand, or was lost.
 func (t *thread) readMore(h vls.Handle, p []byte) (n int, err error) {
+	if err := t.resume(); err != nil {
+		return 0, err
+	}
+	defer t.finish()
 	if _, err := t.regain(h, time.Time{}); err != nil {
 		return 0, closed(err)
 	}
@@ -159,18 +188,18 @@ func (t *thread) readMore(h vls.Handle, p []byte) (n int, err error) {
 func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 	v := t.table.Get(uint64(h))
 	if v == nil || v.at.Load() != t.here || t.here.asked.Load() != 0 {
-		return t.writeMore(h, p, 0)
+		return t.writeOdd(h, p, v)
 	}
 	l := v.lock.Load()
 	if noted {
-		t.order.Take(name, l.class)
+		t.order.Take(t.p.a.d.name, l.class)
 	}
-	l.Lock()
+	l.TTAS.Lock()
 	t.held, t.kind = true, writes
 	n, err := t.core.Write(v.s, p)
 	if t.held {
 		t.held = false
-		l.Unlock()
+		l.TTAS.Unlock()
 		if noted {
 			t.order.Give(l.class)
 		}
@@ -184,10 +213,36 @@ func (t *thread) Write(h vls.Handle, p []byte) (int, error) {
 	return n, err
 }
 
+// writeOdd is to Write as readOdd is to Read.
+func (t *thread) writeOdd(h vls.Handle, p []byte, v *session) (int, error) {
+	if !t.odd || v == nil || v.at.Load() != t.w || t.w.asked.Load() != 0 {
+		return t.writeMore(h, p, 0)
+	}
+	l := v.lock.Load()
+	t.lockOwn(l)
+	t.held, t.kind = true, writes
+	n, err := t.core.Write(v.s, p)
+	if t.held {
+		t.held = false
+		t.unlockS(l)
+	}
+	if t.owes {
+		t.end(v)
+		if len(t.losses) > 0 {
+			return t.writeMore(h, p, n)
+		}
+	}
+	return n, err
+}
+
 // writeMore writes what comes after n to a session that is not at hand, or was
 // lost.
 func (t *thread) writeMore(h vls.Handle, p []byte, n int) (int, error) {
-	_, err := t.regain(h, time.Time{})
+	err := t.resume()
+	if err == nil {
+		defer t.finish()
+		_, err = t.regain(h, time.Time{})
+	}
 	if err = closed(err); err == nil {
 		err = t.do(h, writes, func(v *session) error {
 			m, err := t.c.Write(v.s, p[n:])
@@ -235,6 +290,7 @@ func (t *thread) Close(h vls.Handle) error {
 	if err := t.begin(); err != nil {
 		return err
 	}
+	defer t.finish()
 	for {
 		p := t.p
 		if v := p.table.Get(uint64(h)); v == nil || v.at.Load() != t.w {
@@ -284,6 +340,7 @@ func (t *thread) EpollCreate() (vls.Handle, error) {
 	if err := t.begin(); err != nil {
 		return 0, err
 	}
+	defer t.finish()
 	t.in()
 	s, err := t.c.EpollCreate()
 	t.out()
@@ -297,6 +354,7 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 	if err := t.begin(); err != nil {
 		return err
 	}
+	defer t.finish()
 	t.kind = others
 	defer t.end(nil)
 	for {
@@ -370,6 +428,7 @@ func (t *thread) EpollWait(ep vls.Handle, evs []vls.EpollEvent, timeout time.Dur
 	if err := t.begin(); err != nil {
 		return 0, err
 	}
+	defer t.finish()
 	deadline := until(timeout)
 	for waited := false; ; {
 		v, err := t.take(ep, waits)
@@ -428,6 +487,7 @@ func (t *thread) poll(fds []core.PollFD, timeout time.Duration) (int, error) {
 	if err := t.begin(); err != nil {
 		return 0, err
 	}
+	defer t.finish()
 	t.hs = t.hs[:0]
 	for _, fd := range fds {
 		t.hs = append(t.hs, vls.Handle(fd.Handle))
@@ -519,6 +579,7 @@ func (t *thread) SessionHandle(h vls.Handle) (vls.SessionHandle, error) {
 	if err := t.begin(); err != nil {
 		return 0, err
 	}
+	defer t.finish()
 	p := t.p
 	for {
 		t.readP()
@@ -552,10 +613,11 @@ func (t *thread) HandleOf(index uint32) (vls.Handle, error) {
 	if err := t.begin(); err != nil {
 		return 0, err
 	}
+	defer t.finish()
 	p := t.p
 	t.readP()
 	defer t.unreadP()
-	t.order.Take(name, "H")
+	t.order.Take(t.p.a.d.name, "H")
 	p.handles.RLock(t.slot)
 	defer func() { p.handles.RUnlock(t.slot); t.order.Give("H") }()
 	// What was inherited is found by the handle that the parent's has.

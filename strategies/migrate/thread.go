@@ -20,14 +20,23 @@ type thread struct {
 
 	core  core.Thread
 	table *core.Pool[session]
-	// here is the worker if the data path may look for its sessions by itself:
-	// nowhere before the thread registers, and where locks are counted.
+	// here is the worker if the data path may look for its sessions by itself, and
+	// S of these is a TTAS and all it takes: nowhere before the thread registers,
+	// and where odd is set.
 	here *worker
 	held bool // S of the session that the operation is about
 	owes bool // there are debts or losses
 	kind kind // of the operation
+	odd  bool // registered, and S is of another kind or counted, or looking up takes P
 
 	mark uint32 // 1 while in the queue or pool of its worker; others look at it
+	// works is 1 while it goes about what others may be at as well, outside of
+	// waits; who declares the process dead looks at it.
+	works uint32
+	slow  bool // in an operation that does
+	// fetches is 1 while it brings a session to its worker, waits included; who
+	// closes what a dead process held waits for the end of that.
+	fetches uint32
 	// deep is how often it is inside these; lock says that it holds the
 	// process's lock there, in place of the mark.
 	deep  int
@@ -65,13 +74,6 @@ func (t *thread) Register() error {
 	p := t.p
 	p.enlist()
 	defer p.mu.Unlock()
-	slot := 0
-	for slot < len(p.slots) && p.slots[slot] {
-		slot++
-	}
-	if slot == len(p.slots) {
-		return syscall.ENOMEM
-	}
 	var w *worker
 	for _, k := range p.workers {
 		if !k.used {
@@ -91,13 +93,11 @@ func (t *thread) Register() error {
 	if err := w.core.InitThread(&t.core, t); err != nil {
 		return err // the worker is for the next who comes
 	}
-	w.ask.Lock()
-	w.idle = false
-	w.ask.Unlock()
-	w.used, p.slots[slot] = true, true
-	t.c, t.w, t.slot = &t.core, w, slot
+	w.idle.Store(false)
+	w.used = true
+	t.c, t.w, t.slot = &t.core, w, p.lock.slot()
 	t.core.Bare = !p.forked.Load()
-	if p.a.counters == nil {
+	if t.odd = p.a.d.kinds.session != plain || p.a.counters != nil || p.a.d.lookup; !t.odd {
 		t.here = w
 	}
 	p.threads = append(p.threads, t)
@@ -116,13 +116,13 @@ func (t *thread) Exit() error {
 	if t.c == nil {
 		return nil
 	}
-	// Who asks is answered first, and nobody does later.
-	for i := 1; !t.w.ask.TryLock(); i++ {
+	// Who asks is answered first, and nobody does later: who says that he asks
+	// looks at idle then.
+	t.w.idle.Store(true)
+	for i := 1; t.w.asked.Load() != 0; i++ {
 		t.c.Serve()
 		pause(i)
 	}
-	t.w.idle = true
-	t.w.ask.Unlock()
 	p := t.p
 	p.enlist()
 	defer p.mu.Unlock()
@@ -133,13 +133,13 @@ func (t *thread) Exit() error {
 			break
 		}
 	}
-	p.slots[t.slot] = false
+	p.lock.giveBack(t.slot)
 	t.w.used = false
 	if t.w != p.main {
 		p.retire(t.w, t.c)
 	}
 	t.c.Exit()
-	t.c, t.here, t.w = nil, nowhere, nil
+	t.c, t.here, t.w, t.odd = nil, nowhere, nil, false
 	return nil
 }
 
@@ -172,16 +172,50 @@ func pause(i int) {
 var nobody uint32
 
 // begin starts an operation: it registers the thread, and answers who asks.
+// ENOTCONN: the process was killed. finish ends it, unless there is an error.
 func (t *thread) begin() error {
 	if t.c == nil {
 		if err := t.Register(); err != nil {
 			return err
 		}
 	}
+	if err := t.resume(); err != nil {
+		return err
+	}
 	t.c.Serve()
 	t.forsake()
 	return nil
 }
+
+// resume is begin for what a short operation goes on with, and leaves undone.
+func (t *thread) resume() error {
+	t.slow = true
+	t.work()
+	if t.p.dead.Load() {
+		t.finish()
+		return syscall.ENOTCONN
+	}
+	return nil
+}
+
+// finish ends what begin or resume began.
+func (t *thread) finish() {
+	t.rest()
+	t.slow = false
+}
+
+// work says that the thread goes about things in an operation, or again after a
+// wait. Kill waits for it if it has not yet seen by then that the process is
+// dead, so whoever does must look at that next.
+func (t *thread) work() {
+	if hw.MembarrierAvailable() {
+		hw.StoreRel32(&t.works, 1) // Kill has the fence
+		return
+	}
+	atomic.StoreUint32(&t.works, 1)
+}
+
+func (t *thread) rest() { hw.StoreRel32(&t.works, 0) }
 
 // in enters the queue and the pool of the thread's worker. It is the last that is
 // taken: nothing is waited for inside.
@@ -267,11 +301,19 @@ func (t *thread) sleep(s *core.Session) {
 	if !t.asking {
 		t.p.reap()
 	}
+	t.rest()
 }
 
 // woke is the hook after a wait: what the operation needs is taken again, if the
 // session is still the thread's.
 func (t *thread) woke(s *core.Session) bool {
+	if t.slow {
+		t.work()
+	}
+	if t.p.dead.Load() {
+		t.waitsFor, t.again = nil, false
+		return false // all that it had is closed, or about to be
+	}
 	v := t.waitsFor
 	t.waitsFor = nil
 	again := t.again

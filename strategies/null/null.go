@@ -90,7 +90,7 @@ func (t *thread) Register() error {
 	}
 	c.Bare = true
 	t.c, t.w, t.p.registered = c, t.p.w, true
-	t.sessions = t.w.Directory()
+	t.sessions.Open(t.w)
 	return nil
 }
 

@@ -26,7 +26,7 @@ var datagramCases = []testCase{
 	{name: "dgram-binds-itself", doc: "unbound UDP binds itself when it sends", run: testDgramBindsItself},
 	{name: "dgram-connect", doc: "a connected session writes to its peer and hears nobody else; it can be connected anew", run: testDgramConnect},
 	{name: "dgram-connect-nonblocking", doc: "a non-blocking connect is EINPROGRESS, then OUT (Linux: done at once)", run: testDgramConnectNonblocking},
-	{name: "dgram-nobody", doc: "what nobody hears is lost; a connected session is told so by its next call, once", run: testDgramNobody},
+	{name: "dgram-nobody", doc: "what nobody hears is lost; a connected session is told so by its next call, once, unless that is a connect", run: testDgramNobody},
 	{name: "dgram-full", doc: "a datagram needs room for all of it, or EWOULDBLOCK, and holds up nobody but who sends to that receiver", run: testDgramFull},
 	{name: "dgram-send-waits", doc: "a blocking send waits for room", run: testDgramSendWaits, far: true, spin: true},
 	{name: "dgram-recv-waits", doc: "a blocking receive waits for a message, an empty one too", run: testDgramRecvWaits, far: true, spin: true},
@@ -360,6 +360,7 @@ func testDgramSendErrors(e *env) {
 		sending(syscall.EAFNOSUPPORT, x, buf, syscall.MSG_DONTWAIT, ye)
 	}
 	sending(syscall.EMSGSIZE, x, make([]byte, 70_000), 0, ye)
+	sending(syscall.EMSGSIZE, x, make([]byte, 70_000), 0, e.address()) // whoever hears it
 	if !e.kernel() {
 		// A fifo has room for so much, and a header.
 		sending(syscall.EMSGSIZE, x, make([]byte, fifoSize), 0, ye)
@@ -376,6 +377,8 @@ func testDgramSendErrors(e *env) {
 	sending(syscall.EINVAL, x, buf, 0, xe)
 	e.count(10)(th.Sendto(x.h, buf, 0, vls.Endpoint{}))
 	y.read(string(buf))
+	e.want(syscall.EMSGSIZE, err1(th.Write(x.h, make([]byte, 70_000))))
+	y.nothing()
 
 	s, z := e.pair(th, th)
 	sending(syscall.EINVAL, s, buf, 0, ye)
@@ -487,6 +490,8 @@ func testDgramNobody(e *env) {
 		x.write("lost")
 		x.writing(syscall.ECONNREFUSED)
 		x.write("lost")
+		e.want(syscall.ECONNREFUSED, err1(th.Sendto(x.h, []byte("unsent"), 0, vls.Endpoint{})))
+		x.write("lost")
 		x.nonblock(true)
 		x.reading(syscall.ECONNREFUSED)
 		x.reading(syscall.EWOULDBLOCK)
@@ -501,6 +506,16 @@ func testDgramNobody(e *env) {
 	e.ok(th.Bind(z.h, ze))
 	x.write("heard again")
 	z.read("heard again")
+	if e.kernel() {
+		return // it tells of it after the next connect too
+	}
+	z.close()
+	x.write("lost")
+	o, oe := e.bound(th)
+	e.ok(th.Connect(x.h, oe))
+	x.attrIs(core.GetError, 0)
+	x.write("to another")
+	o.read("to another")
 }
 
 func testDgramFull(e *env) {
@@ -881,6 +896,29 @@ func testDgramEpollLevel(e *env, cold bool) {
 	s.none()
 	y.unstuff(1, n, 1000)
 	s.soon(report{x, out})
+	// It is room for what was refused that is waited for.
+	few, much := "a few", string(make([]byte, 12000))
+	for range 3 {
+		x.write(few)
+	}
+	for range 4 {
+		x.write(much[:1080])
+	}
+	x.nonblock(true)
+	e.want(syscall.EWOULDBLOCK, err1(x.th.Write(x.h, []byte(much))))
+	for range 3 {
+		s.none()
+		y.read(few)
+	}
+	s.none()
+	y.read(much[:1080])
+	s.soon(report{x, out})
+	x.write(much)
+	for range 3 {
+		y.read(much[:1080])
+	}
+	y.read(much)
+	x.nonblock(false)
 	y.write("both")
 	s.soon(report{x, in | out})
 	// Not bound yet it can be sent from.

@@ -18,7 +18,6 @@ var processCases = []testCase{
 	{name: "reuseport-turns", doc: "listeners of several workers at one endpoint, that all set reuseport, get the connections in turn", run: testReuseport},
 	{name: "reuseport-refused", doc: "an endpoint is taken unless all who listen there set reuseport before", run: testReuseportRefused},
 	{name: "reuseport-closes", doc: "of several listeners at one endpoint one that closes refuses what waited with it, and the others go on", run: testReuseportCloses},
-	{name: "session-layer-thread", doc: "a session layer on a thread of its own does the same", run: testLayerThread, opts: onThread},
 }
 
 // reuseport makes a listener that admits others.

@@ -16,6 +16,7 @@ const nval = core.POLLNVAL
 var selectCases = []testCase{
 	{name: "recvfrom-stream", doc: "recvfrom of a stream is a read with the peer's endpoint; sendto without one is a write", run: testRecvfromStream},
 	{name: "peek-stream", doc: "MSG_PEEK leaves what it read; at the end it is 0, and with nothing there it waits or EWOULDBLOCK", run: testPeekStream},
+	{name: "recvfrom-zero", doc: "recvfrom of no bytes, peeking or not, waits for the first byte or the end, or EWOULDBLOCK, and leaves what is there", run: testRecvfromZero, far: true},
 	{name: "peek-waits", doc: "a blocking peek waits for the first byte", run: testPeekWaits, far: true, spin: true},
 	{name: "epoll-exclusive", doc: "EPOLLEXCLUSIVE is accepted and changes nothing", run: testEpollExclusive},
 	{name: "epoll-rotates", doc: "level triggered and always more ready than asked for: each is reported as often as any other", run: testEpollRotates},
@@ -96,6 +97,38 @@ func testPeekStream(e *env) {
 	u.write("unread")
 	v.close()
 	e.want(syscall.ECONNRESET, err2(th.Recvfrom(u.h, buf, core.MSG_PEEK)))
+}
+
+func testRecvfromZero(e *env) {
+	a := e.thread()
+	b := e.far(a)
+	for _, flags := range []int{0, core.MSG_PEEK} {
+		x, y := e.pair(a, b)
+		recv := func() (int, error) {
+			n, _, err := b.Recvfrom(y.h, []byte{}, flags)
+			return n, err
+		}
+		y.nonblock(true)
+		e.want(syscall.EWOULDBLOCK, err1(recv()))
+		y.nonblock(false)
+		join := e.start(func() { e.count(0)(recv()) })
+		e.pause()
+		x.write("there")
+		join()
+		y.nonblock(true)
+		for range 2 {
+			e.count(0)(recv())
+			y.attrIs(core.GetNread, 5)
+		}
+		y.read("there")
+		e.want(syscall.EWOULDBLOCK, err1(recv()))
+		e.ok(a.Shutdown(x.h, syscall.SHUT_WR))
+		y.nonblock(false)
+		e.count(0)(recv())
+		y.eof()
+		e.ok(b.Shutdown(y.h, syscall.SHUT_RD))
+		e.count(0)(recv())
+	}
 }
 
 func testPeekWaits(e *env) {

@@ -72,11 +72,16 @@ var skips = []skip{{
 		"stale-handle-among-threads", "allocs-two-threads", "epoll-handoff",
 		"dgram-close-wakes", "dgram-shutdown-wakes", "dgram-many-receivers",
 		"poll-close-wakes", "poll-two-threads", "poll-sees-connect",
+		"connect-at-once", "listen-at-once", "close-wakes-connector",
 	},
 }, {
 	reason: "the strategy has no fork (NoFork is set)",
 	when:   func(s vls.Strategy) bool { return s.NoFork },
 	cases:  forkNames(),
+}, {
+	reason: "a session that connects or listens moves to another thread's worker when that is over (ThreadWorkers is set)",
+	when:   func(s vls.Strategy) bool { return s.ThreadWorkers },
+	cases:  []string{"connect-at-once", "listen-at-once", "close-wakes-connector"},
 }, {
 	reason: "the strategy has fork",
 	when:   func(s vls.Strategy) bool { return !s.NoFork },
@@ -116,7 +121,7 @@ func skipped(s vls.Strategy, name string, l layout) string {
 // cases is the suite.
 func cases() []testCase {
 	return slices.Concat(sessionCases, streamCases, closeCases, handleCases, epollCases, threadCases, limitCases,
-		datagramCases, attrCases, selectCases, forkCases, processCases)
+		datagramCases, attrCases, selectCases, forkCases, processCases, layerCases)
 }
 
 // Run judges a strategy.
@@ -199,11 +204,13 @@ func (c testCase) exec(t *testing.T, s vls.Strategy, wait vls.Wait, l layout) {
 	if c.opts != nil {
 		c.opts(&o)
 	}
+	e := &env{t: t, strategy: s, wait: wait, layout: l}
+	o.Config.SessionGate = e.gate.pass
 	app, err := s.New(o)
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}
-	e := &env{t: t, strategy: s, wait: wait, app: app, layout: l}
+	e.app = app
 	defer e.tender.stop.Store(true)
 	done := make(chan struct{})
 	go func() {
@@ -229,6 +236,7 @@ type env struct {
 	app      vls.App
 	layout   layout
 	tender   tender
+	gate     gate // of the session layer's thread, if there is one
 
 	mu      sync.Mutex
 	over    bool // abandoned: t is not to be touched any more

@@ -45,9 +45,9 @@ func Churn(s vls.Strategy, o Options, n int) error {
 		return err
 	}
 	stale := make([][churnStale]atomic.Uint64, procs)
-	err = m.all(func(i int, th vls.Thread) error {
+	err = m.all(func(i int, th *mate) error {
 		c := &churner{m: m, th: th, port: uint16(10000 + 1000*i), stale: &stale[i/each], r: rand.New(rand.NewPCG(o.Seed, uint64(i)))}
-		return c.run(n / len(m.threads))
+		return c.run(n / len(m.mates))
 	})
 	if err != nil {
 		return err

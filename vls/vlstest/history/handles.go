@@ -146,10 +146,10 @@ func Handles(s vls.Strategy, o Options) error {
 		if err != nil {
 			return err
 		}
-		logs := newLogs[handleCall](len(m.threads))
+		logs := newLogs[handleCall](m.mates)
 		boxes := make([][handleBoxes]atomic.Uint64, procs)
-		left := make([][]vls.Handle, len(m.threads))
-		err = m.all(func(i int, th vls.Thread) (err error) {
+		left := make([][]vls.Handle, len(m.mates))
+		err = m.all(func(i int, th *mate) (err error) {
 			left[i], err = live(th, logs[i], &boxes[i/each], rand.New(rand.NewPCG(o.Seed, uint64(round*handleThreads+i))))
 			return err
 		})
@@ -162,8 +162,8 @@ func Handles(s vls.Strategy, o Options) error {
 			}
 		}
 		// What is open is open to be closed, once.
-		open := make([]int, len(m.threads))
-		err = m.all(func(i int, th vls.Thread) error {
+		open := make([]int, len(m.mates))
+		err = m.all(func(i int, th *mate) error {
 			for _, h := range left[i] {
 				switch err := closeOn(th, h); err {
 				case nil:
@@ -200,13 +200,17 @@ func Handles(s vls.Strategy, o Options) error {
 	return nil
 }
 
-// live is what one thread does. It returns the handles that it has made.
-func live(th vls.Thread, l *log[handleCall], boxes *[handleBoxes]atomic.Uint64, r *rand.Rand) (made []vls.Handle, err error) {
+// live is what one thread does. It returns the handles that it has made and left
+// to all.
+func live(th *mate, l *log[handleCall], boxes *[handleBoxes]atomic.Uint64, r *rand.Rand) (made []vls.Handle, err error) {
 	var known []vls.Handle // some of which are stale
+	begin := l.begin()
 	own, err := th.EpollCreate()
 	if err != nil {
 		return nil, err
 	}
+	// Nobody is told of it, but what leads from an index to a handle may find it.
+	l.end(begin, handleCall{kind: createSet, h: own})
 	buf := make([]byte, 4)
 	evs := make([]vls.EpollEvent, 1)
 	for range handleCalls {
@@ -220,7 +224,7 @@ func live(th vls.Thread, l *log[handleCall], boxes *[handleBoxes]atomic.Uint64, 
 		if h == 0 {
 			what = 0
 		}
-		begin := l.begin()
+		begin = l.begin()
 		switch {
 		case what < 3:
 			c.kind = create
@@ -271,7 +275,7 @@ func live(th vls.Thread, l *log[handleCall], boxes *[handleBoxes]atomic.Uint64, 
 			c.kind = wait
 			_, err = th.EpollWait(h, evs, 0)
 		}
-		if late(th, err) {
+		if th.late(err) {
 			continue
 		}
 		no, _ := err.(syscall.Errno)
@@ -281,8 +285,17 @@ func live(th vls.Thread, l *log[handleCall], boxes *[handleBoxes]atomic.Uint64, 
 			return nil, fmt.Errorf("%v: no answer to that", c)
 		}
 		if c.kind == member && err == nil {
-			// In a set for good it would go where the set goes. It may be gone.
-			th.EpollCtl(own, core.EPOLL_CTL_DEL, h, nil)
+			// In a set for good it would go where the set goes. It may be gone, or
+			// be taken out by the close under way.
+			for {
+				th.begin()
+				if err = th.EpollCtl(own, core.EPOLL_CTL_DEL, h, nil); !th.late(err) {
+					break
+				}
+			}
+			if err != nil && err != syscall.EBADFD && err != syscall.ENOENT {
+				return nil, fmt.Errorf("out of a set again: %w", err)
+			}
 		}
 		err = nil
 		if c.kind == create || c.kind == createSet {
@@ -295,5 +308,14 @@ func live(th vls.Thread, l *log[handleCall], boxes *[handleBoxes]atomic.Uint64, 
 			known = append(known, h)
 		}
 	}
-	return made, closeOn(th, own)
+	for {
+		begin = l.begin()
+		if err = th.Close(own); !th.late(err) {
+			break
+		}
+	}
+	if err == nil {
+		l.end(begin, handleCall{kind: closes, h: own})
+	}
+	return made, err
 }

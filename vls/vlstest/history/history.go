@@ -86,6 +86,7 @@ type clock struct {
 // log is what one thread did. One goroutine uses it.
 type log[T any] struct {
 	clock *clock
+	mate  *mate
 	done  []timed[T]
 }
 
@@ -97,7 +98,10 @@ type timed[T any] struct {
 }
 
 // begin is the stamp to be taken before a call.
-func (l *log[T]) begin() int64 { return l.clock.n.Add(1) }
+func (l *log[T]) begin() int64 {
+	l.mate.begin()
+	return l.clock.n.Add(1)
+}
 
 // end notes a call that has just returned.
 func (l *log[T]) end(begin int64, op T) {
@@ -105,12 +109,12 @@ func (l *log[T]) end(begin int64, op T) {
 	l.done = append(l.done, timed[T]{begin: begin, end: end, op: op})
 }
 
-// newLogs makes a log for each of n threads.
-func newLogs[T any](n int) []*log[T] {
+// newLogs makes a log for each thread.
+func newLogs[T any](mates []*mate) []*log[T] {
 	c := new(clock)
-	logs := make([]*log[T], n)
+	logs := make([]*log[T], len(mates))
 	for i := range logs {
-		logs[i] = &log[T]{clock: c, done: make([]timed[T], 0, 512)}
+		logs[i] = &log[T]{clock: c, mate: mates[i], done: make([]timed[T], 0, 512)}
 	}
 	return logs
 }
@@ -156,10 +160,11 @@ func check[S comparable, T any](m model[S, T], calls []timed[T]) error {
 	case porcupine.Ok:
 		return nil
 	case porcupine.Unknown:
+		var all strings.Builder
 		for _, c := range calls {
-			println(c.begin, c.end, c.thread, fmt.Sprint(c.op))
+			fmt.Fprintf(&all, "\n  %6d-%-6d thread %d: %v", c.begin, c.end, c.thread, c.op)
 		}
-		return fmt.Errorf("%w after %v: %d calls", ErrUndecided, decide, len(calls))
+		return fmt.Errorf("%w after %v: %d calls%s", ErrUndecided, decide, len(calls), &all)
 	}
 	var longest []porcupine.Operation
 	for _, l := range info.PartialLinearizationsOperations()[0] {

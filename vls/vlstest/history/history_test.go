@@ -4,6 +4,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"vlsbench/vls"
 )
 
 // calls puts calls into a history, each with its begin and its end.
@@ -108,15 +110,89 @@ func TestTells(t *testing.T) {
 	}
 }
 
-// Stamps are those of one counter, so calls that overlap are seen to.
+// asker is a thread with a worker of its own.
+type asker struct{ vls.Unimplemented }
+
+func (asker) MultiThreadWorkers() bool { return true }
+
+// A call that is given up may be made again if the machine stood still. One that
+// was given up while all the others ran was starved.
+func TestLate(t *testing.T) {
+	m := new(team)
+	th := &mate{Thread: asker{}, team: m}
+	m.beats.Add(1000)
+	th.begin()
+	m.beats.Add(starved - 1)
+	if !th.late(syscall.ETIMEDOUT) {
+		t.Error("on a machine that stood still it is an answer")
+	}
+	if th.late(nil) || th.late(syscall.EBADFD) {
+		t.Error("another answer is none")
+	}
+	m.beats.Add(1)
+	if th.late(syscall.ETIMEDOUT) {
+		t.Error("a starved call may be made again")
+	}
+	th.begin()
+	if !th.late(syscall.ETIMEDOUT) {
+		t.Error("what was before the call counts")
+	}
+	th.Thread = vls.Unimplemented{}
+	if th.late(syscall.ETIMEDOUT) {
+		t.Error("without workers of their own there is nobody to ask")
+	}
+}
+
+// Stamps are those of one counter, so calls that overlap are seen to, and so are
+// those that are left out.
 func TestOverlap(t *testing.T) {
-	all := calls(
+	large := streamCall{kind: write, room: small + 1, data: "a part"}
+	none := streamCall{kind: write, room: small + 1, err: syscall.EWOULDBLOCK}
+	again := streamCall{kind: read, err: syscall.EWOULDBLOCK, again: true}
+	all := overlap(calls(
 		at(1, 4, streamCall{kind: read}), at(2, 3, streamCall{kind: read}),
-		at(5, 6, streamCall{kind: read}), at(7, 10, streamCall{kind: write, room: small + 1}), at(8, 9, streamCall{kind: read}))
-	overlap(all)
-	for i, want := range []struct{ busy, torn bool }{{true, false}, {true, false}, {false, false}, {false, false}, {false, true}} {
+		at(5, 6, streamCall{kind: read}), at(7, 10, large), at(8, 9, streamCall{kind: read}),
+		at(11, 14, none), at(12, 13, streamCall{kind: peek}),
+		at(15, 18, again), at(16, 17, streamCall{kind: peek}),
+		at(19, 22, streamCall{kind: shutdown}), at(20, 21, streamCall{kind: read})))
+	want := []struct{ busy, torn bool }{
+		{true, false}, {true, false}, {false, false}, {false, false}, {false, true},
+		{false, false}, {false, false}, {true, false}, {false, false}, {false, false},
+	}
+	if len(all) != len(want) {
+		t.Fatalf("%d calls, want %d", len(all), len(want))
+	}
+	for i, want := range want {
 		if c := all[i].op; c.busy != want.busy || c.torn != want.torn {
 			t.Errorf("call %d: busy %v, torn %v; want %v", i, c.busy, c.torn, want)
+		}
+	}
+}
+
+// Of many answers that say nothing new the first are noted, and of all that
+// follow when they were.
+func TestNoteAgain(t *testing.T) {
+	l := newLogs[streamCall]([]*mate{{team: new(team)}})[0]
+	u := &user{log: l}
+	note := func(err error) { u.note(l.begin(), streamCall{kind: read}, err) }
+	for range streamBlocks + 2 { // stamps up to 10
+		note(syscall.EWOULDBLOCK)
+	}
+	l.clock.n.Add(1) // another thread's
+	note(syscall.EWOULDBLOCK)
+	note(syscall.EWOULDBLOCK)
+	note(nil)
+	note(syscall.EWOULDBLOCK)
+	want := []struct {
+		begin, end int64
+		again      bool
+	}{{1, 2, false}, {3, 4, false}, {5, 6, false}, {7, 10, true}, {12, 15, true}, {16, 17, false}, {18, 19, false}}
+	if len(l.done) != len(want) {
+		t.Fatalf("%d calls are noted, want %d: %v", len(l.done), len(want), l.done)
+	}
+	for i, c := range l.done {
+		if w := want[i]; c.begin != w.begin || c.end != w.end || c.op.again != w.again {
+			t.Errorf("call %d: %d to %d, again %v; want %v", i, c.begin, c.end, c.op.again, w)
 		}
 	}
 }

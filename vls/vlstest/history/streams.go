@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -21,7 +22,7 @@ const (
 	// small is the length of writes that never fill a fifo.
 	small = fifoSize / (2 * streamCalls)
 	// streamBlocks is how many answers of EWOULDBLOCK in a row a thread notes.
-	// The rest say the same.
+	// The rest say the same: of those it notes when they were.
 	streamBlocks = 3
 )
 
@@ -38,6 +39,9 @@ type streamCall struct {
 	// torn: a large write was going on at some time of this read. Where there is
 	// room for a part of it alone, that is there to be read before the rest.
 	torn bool
+	// again: one call or several in a row, which were answered as the one before
+	// them. Another may have met them.
+	again bool
 }
 
 type streamKind uint8
@@ -48,6 +52,13 @@ const (
 	peek
 	shutdown
 )
+
+// writes reports whether it is the end that writes which the call is about.
+func (k streamKind) writes() bool { return k == write || k == shutdown }
+
+// tears reports whether it is a write of which a part may be there to be read
+// before the rest.
+func (c streamCall) tears() bool { return c.kind == write && c.room > small && c.data != "" }
 
 func (c streamCall) String() string {
 	s := [...]string{"write", "read", "peek", "shutdown"}[c.kind]
@@ -155,19 +166,19 @@ func stream(s vls.Strategy, o Options, round int) error {
 	writers, unread := make([]atomic.Int32, conns), make([]atomic.Int32, conns)
 	blocking := round%4 >= 2
 	for c := range conns {
-		if x[c], y[c], err = m.pair(m.threads[c], m.threads[2+c]); err != nil {
+		if x[c], y[c], err = m.pair(m.mates[c], m.mates[2+c]); err != nil {
 			return err
 		}
 		writers[c].Store(int32(2 / conns))
 		if blocking {
-			if _, err := m.threads[2+c].Attr(y[c], core.SetFlags, make([]byte, 4)); err != nil {
+			if _, err := m.mates[2+c].Attr(y[c], core.SetFlags, make([]byte, 4)); err != nil {
 				return err
 			}
 		}
 	}
-	logs := newLogs[streamCall](len(m.threads))
+	logs := newLogs[streamCall](m.mates)
 	most := []int{8, small, 3000}[round%3]
-	err = m.all(func(i int, th vls.Thread) error {
+	err = m.all(func(i int, th *mate) error {
 		r := rand.New(rand.NewPCG(o.Seed, uint64(round*streamThreads+i)))
 		u := &user{th: th, log: logs[i], conn: of(i), unread: &unread[of(i)], r: r, buf: make([]byte, most)}
 		if i >= 2 {
@@ -181,12 +192,11 @@ func stream(s vls.Strategy, o Options, round int) error {
 		return err
 	}
 	for conn, calls := range parts(logs, func(c streamCall) uint64 { return uint64(c.conn) }) {
-		overlap(calls)
-		if err := check(flow, calls); err != nil {
+		if err := check(flow, overlap(calls)); err != nil {
 			return fmt.Errorf("connection %d: %w", conn, err)
 		}
 	}
-	err = m.all(func(i int, th vls.Thread) error {
+	err = m.all(func(i int, th *mate) error {
 		switch {
 		case i < conns:
 			return closeOn(th, x[i])
@@ -203,7 +213,7 @@ func stream(s vls.Strategy, o Options, round int) error {
 
 // user is a thread at one end of a connection.
 type user struct {
-	th     vls.Thread
+	th     *mate
 	log    *log[streamCall]
 	conn   int
 	h      vls.Handle
@@ -213,13 +223,16 @@ type user struct {
 	blocks int           // answers of EWOULDBLOCK in a row
 }
 
-// note notes a call. Those that found nothing to do again and again it leaves
-// out, and lets others work.
+// note notes a call. Of those that found nothing to do again and again it notes
+// the time alone, and lets others work.
 func (u *user) note(begin int64, c streamCall, err error) {
 	c.conn = u.conn
 	c.err, _ = err.(syscall.Errno)
 	if c.err == syscall.EWOULDBLOCK {
 		if u.blocks++; u.blocks > streamBlocks {
+			c.again = true
+			u.log.end(begin, c)
+			u.join()
 			runtime.Gosched()
 			return
 		}
@@ -227,6 +240,20 @@ func (u *user) note(begin int64, c streamCall, err error) {
 		u.blocks = 0
 	}
 	u.log.end(begin, c)
+}
+
+// join makes one of the last two calls if they say the same and nobody has begun
+// or ended another in between.
+func (u *user) join() {
+	n := len(u.log.done)
+	if n < 2 {
+		return
+	}
+	a, b := &u.log.done[n-2], &u.log.done[n-1]
+	if a.op.again && a.end+1 == b.begin {
+		a.end = b.end
+		u.log.done = u.log.done[:n-1]
+	}
 }
 
 // writes writes bytes that say who wrote them and how many before; who is last
@@ -247,7 +274,7 @@ func (u *user) writes(me byte, writers *atomic.Int32) error {
 			}
 			begin := u.log.begin()
 			n, err := u.th.Write(u.h, p)
-			if late(u.th, err) {
+			if u.th.late(err) {
 				continue
 			}
 			if err != nil && err != syscall.EWOULDBLOCK || n < 0 || n > len(p) {
@@ -264,7 +291,7 @@ func (u *user) writes(me byte, writers *atomic.Int32) error {
 	}
 	begin := u.log.begin()
 	err := u.th.Shutdown(u.h, syscall.SHUT_WR)
-	for late(u.th, err) {
+	for u.th.late(err) {
 		begin = u.log.begin()
 		err = u.th.Shutdown(u.h, syscall.SHUT_WR)
 	}
@@ -274,7 +301,7 @@ func (u *user) writes(me byte, writers *atomic.Int32) error {
 	}
 	begin = u.log.begin()
 	n, err := u.th.Write(u.h, u.buf[:1])
-	for late(u.th, err) {
+	for u.th.late(err) {
 		begin = u.log.begin()
 		n, err = u.th.Write(u.h, u.buf[:1])
 	}
@@ -299,7 +326,7 @@ func (u *user) reads() error {
 		} else {
 			n, err = u.th.Read(u.h, p)
 		}
-		if late(u.th, err) {
+		if u.th.late(err) {
 			continue
 		}
 		if err != nil && err != syscall.EWOULDBLOCK || n < 0 || n > len(p) {
@@ -316,21 +343,23 @@ func (u *user) reads() error {
 	}
 }
 
-// overlap marks the calls that were not alone.
-func overlap(calls []timed[streamCall]) {
+// overlap marks the calls that were not alone, and leaves out those that say
+// nothing else.
+func overlap(calls []timed[streamCall]) []timed[streamCall] {
 	for i := range calls {
 		a := &calls[i]
 		for j := i + 1; j < len(calls) && calls[j].begin <= a.end; j++ {
 			b := &calls[j]
-			if (a.op.kind == write) == (b.op.kind == write) {
+			if a.op.kind.writes() == b.op.kind.writes() {
 				a.op.busy, b.op.busy = true, true
 			}
-			if a.op.kind == write && a.op.room > small {
+			if a.op.tears() {
 				b.op.torn = true
 			}
-			if b.op.kind == write && b.op.room > small {
+			if b.op.tears() {
 				a.op.torn = true
 			}
 		}
 	}
+	return slices.DeleteFunc(calls, func(c timed[streamCall]) bool { return c.op.again })
 }

@@ -19,11 +19,23 @@ import (
 
 // team is the threads of a round, of one application.
 type team struct {
-	app     vls.App
-	procs   []vls.Process
-	threads []vls.Thread // one process's after another's
-	port    uint16
+	app   vls.App
+	procs []vls.Process
+	mates []*mate // one process's after another's
+	port  uint16
+	beats atomic.Int32 // how often it was looked after, which no stopped machine does
 }
+
+// mate is a thread of a team.
+type mate struct {
+	vls.Thread
+	team  *team
+	since int32 // beats when the last call began
+	_     [128]byte
+}
+
+// begin is to be called before each call that may be late.
+func (t *mate) begin() { t.since = t.team.beats.Load() }
 
 // fifoSize is small, so that large writes fill a fifo at once.
 const fifoSize = 8 << 10
@@ -55,7 +67,7 @@ func newTeamIn(seg *fifo.Segment, s vls.Strategy, wait vls.Wait, procs, each int
 			if err := th.Register(); err != nil {
 				return nil, err
 			}
-			m.threads = append(m.threads, th)
+			m.mates = append(m.mates, &mate{Thread: th, team: m})
 		}
 	}
 	return m, nil
@@ -71,7 +83,7 @@ func withCores(threads int) func() {
 
 // close ends the team.
 func (m *team) close() error {
-	for _, th := range m.threads {
+	for _, th := range m.mates {
 		if err := th.Exit(); err != nil {
 			return err
 		}
@@ -87,13 +99,13 @@ func (m *team) close() error {
 // all lets each thread do something at once, and waits until all have. The first
 // error ends the wait: whoever is still inside a call is left there, and the
 // team is not to be used any more.
-func (m *team) all(do func(i int, th vls.Thread) error) error {
+func (m *team) all(do func(i int, th *mate) error) error {
 	var left atomic.Int32
-	left.Store(int32(len(m.threads)))
-	ends := make(chan error, len(m.threads))
+	left.Store(int32(len(m.mates)))
+	ends := make(chan error, len(m.mates))
 	var ready sync.WaitGroup
-	ready.Add(len(m.threads))
-	for i, th := range m.threads {
+	ready.Add(len(m.mates))
+	for i, th := range m.mates {
 		go func() {
 			debug.SetPanicOnFault(true)
 			defer func() {
@@ -119,12 +131,17 @@ func (m *team) all(do func(i int, th vls.Thread) error) error {
 	}
 	dog := time.NewTimer(vlstest.Limit)
 	defer dog.Stop()
-	for range m.threads {
+	beats := time.NewTicker(beat)
+	defer beats.Stop()
+	for n := len(m.mates); n > 0; {
 		select {
 		case err := <-ends:
 			if err != nil {
 				return err
 			}
+			n--
+		case <-beats.C:
+			m.beats.Add(1)
 		case <-dog.C:
 			buf := make([]byte, 1<<20)
 			return fmt.Errorf("hangs: a round has no end\n%s", buf[:runtime.Stack(buf, true)])
@@ -133,20 +150,30 @@ func (m *team) all(do func(i int, th vls.Thread) error) error {
 	return nil
 }
 
-// late reports whether a call on a session that another thread has was given up
-// where each has a worker of its own: nothing has changed then, and it can be made
-// again. A machine that stops for seconds makes that happen to anybody.
-func late(th vls.Thread, err error) bool {
-	return err == syscall.ETIMEDOUT && th.MultiThreadWorkers()
+// beat is how often a team is looked after, and starved how often it is in the
+// shortest call that may not be given up: a team never rests for so long.
+const (
+	beat    = 100 * time.Millisecond
+	starved = 20
+)
+
+// late reports whether a call on a session that another thread has, which has
+// just ended, was given up where each has a worker of its own, because the machine
+// had stopped for seconds: nothing has changed then, and it can be made again.
+// While the machine runs, all threads make calls and so serve each other, and a
+// call that is given up is one that was starved.
+func (t *mate) late(err error) bool {
+	return err == syscall.ETIMEDOUT && t.MultiThreadWorkers() && t.team.beats.Load()-t.since < starved
 }
 
 // closeOn closes a session, which another thread may have.
-func closeOn(th vls.Thread, h vls.Handle) error {
-	err := th.Close(h)
-	for late(th, err) {
-		err = th.Close(h)
+func closeOn(th *mate, h vls.Handle) error {
+	for {
+		th.begin()
+		if err := th.Close(h); !th.late(err) {
+			return err
+		}
 	}
-	return err
 }
 
 // pair connects a session of a to one of b, both non-blocking.

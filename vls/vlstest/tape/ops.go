@@ -316,9 +316,6 @@ func (p *player) read() {
 		op, flags = "oob", syscall.MSG_OOB
 	}
 	from := op != "read" || p.op.How%16 >= 8
-	if size == 0 && s.kind == streams {
-		op, from = "read", false
-	}
 	c := p.do(op, s, s.proc, fmt.Sprint(size), func(i int, th vls.Thread) (r result) {
 		var buf []byte
 		if size >= 0 {
