@@ -52,7 +52,7 @@ soak:
 	CGO_ENABLED=0 go test -timeout 20m -run '^TestOutcomes' -v ./strategies/original -soak -rounds 3
 	CGO_ENABLED=0 go test -timeout 20m -run '^TestMigrationUnderLoad$$' -v ./strategies/migrate -soak
 	CGO_ENABLED=0 go test -timeout 80m -run '^Test(Histories|Churn)$$' -v ./strategies -soak
-	CGO_ENABLED=0 go test -tags sched -timeout 80m -run '^TestEdge$$' -v ./strategies -soak
+	CGO_ENABLED=0 go test -tags sched -timeout 80m -run '^Test(Edge|Stalls)$$' -v ./strategies -soak
 	CGO_ENABLED=0 go test -timeout 20m -run '^TestStaleHandles$$' -v ./strategies/lockfree -soak
 	CGO_ENABLED=0 go test -tags sched -timeout 40m -run '^TestSchedules' -v ./strategies/lockfree -soak
 

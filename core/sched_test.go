@@ -61,3 +61,93 @@ func TestSchedulesPool(t *testing.T) {
 	})
 	t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
 }
+
+// TestSchedulesBurial has children of a process die, and of a child that has died
+// itself, while two threads bury them and the process exits: each is closed once,
+// by whoever buries it or, if nobody is to, by itself, and its index is free then,
+// for one of those who want one.
+func TestSchedulesBurial(t *testing.T) {
+	rep := sched.Explore(t, sched.Options{Schedules: 600}, func(r *sched.Run) {
+		a, err := New(Config{SegmentSize: 1 << 20, EventQueueSize: 16, MaxWorkers: 6}, Hooks{})
+		if err != nil {
+			r.Fatalf("%v", err)
+		}
+		made := func(parent *Worker) *Worker {
+			w, err := a.newWorker(parent)
+			if err != nil {
+				r.Fatalf("worker: %v", err)
+			}
+			return w
+		}
+		parent := made(nil)
+		one, two := made(parent), made(parent)
+		deep := made(one)
+		closed := make(map[*Worker]string)
+		bury := func(who string, w *Worker) {
+			if by := closed[w]; by != "" {
+				r.Fatalf("worker %d is closed by %s and by %s", w.index, by, who)
+			}
+			closed[w] = who
+			th, err := w.NewThread(nil)
+			if err != nil {
+				r.Fatalf("thread: %v", err)
+			}
+			w.Close(th)
+			th.Exit()
+		}
+		burials := func(who string) {
+			for w := parent.TakeDead(); w != nil; w = parent.TakeDead() {
+				w.Orphan()
+				bury(who, w)
+			}
+		}
+		for _, d := range []struct {
+			name string
+			w    *Worker
+		}{{"one", one}, {"two", two}, {"one of one's", deep}} {
+			r.Go(d.name, func() {
+				if !d.w.Die() {
+					d.w.Orphan()
+					for w := d.w.TakeDead(); w != nil; w = d.w.TakeDead() {
+						bury(d.name, w)
+					}
+					bury(d.name, d.w)
+				}
+			})
+		}
+		mine := make(map[uint32]string)
+		for i := range 3 {
+			who := fmt.Sprint("maker", i)
+			r.Go(who, func() {
+				w, err := a.newWorker(nil)
+				if err != nil {
+					return // others have all there is, for now
+				}
+				if o := mine[w.index]; o != "" {
+					r.Fatalf("index %d is %s's and %s's", w.index, o, who)
+				}
+				mine[w.index] = who
+			})
+		}
+		r.Go("waits", func() { burials("waits") })
+		r.Go("exits", func() {
+			parent.Orphan()
+			burials("exits")
+		})
+		r.Check(func() {
+			burials("the last") // what another had taken when the exit looked
+			bury("its exit", parent)
+			if len(closed) != 4 {
+				r.Errorf("%d of 4 are closed: %v", len(closed), closed)
+			}
+			for range 6 - len(mine) {
+				made(nil)
+			}
+			if _, err := a.newWorker(nil); err == nil {
+				r.Errorf("there is an index too many")
+			}
+			a.Close()
+		})
+	})
+	t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
+}

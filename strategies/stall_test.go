@@ -73,8 +73,21 @@ func TestNothingHeld(t *testing.T) {
 
 // TestStalls stops a thread at each point of each operation, and compares what
 // stands still with what the documentation says. Of strategies that promise to
-// block nobody nothing does.
+// block nobody nothing does: with -soak, at whatever visit of a point.
 func TestStalls(t *testing.T) {
+	if *soak {
+		for _, s := range built() {
+			if slices.Contains(nonBlocking, s.Name) {
+				stops, err := stall.Find(s, true)
+				if err != nil {
+					t.Error(err)
+				}
+				stall.Check(t, s, stops)
+				t.Logf("%s: stopped %d times", s.Name, len(stops))
+			}
+		}
+		return
+	}
 	const file = "../docs/stalls.md"
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -98,7 +111,7 @@ func TestStalls(t *testing.T) {
 	}
 	met := make(map[string]bool)
 	for _, s := range built() {
-		stops, err := stall.Find(s)
+		stops, err := stall.Find(s, false)
 		if err != nil {
 			t.Error(err)
 			continue

@@ -95,7 +95,9 @@
 // station of the process stops creation, closing, accepting, epoll, select, poll
 // and waits that sleep in that process, and with them the stations of those who are
 // in the middle of a close, accept or epoll_ctl, but no reading and writing at
-// others. Nothing is undone for a thread that dies inside.
+// others. One that is stopped while it registers or exits stops the registration of
+// others and forks, and one in a fork the whole process. Nothing is undone for a
+// thread that dies inside.
 //
 // # Waiting
 //

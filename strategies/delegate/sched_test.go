@@ -500,3 +500,53 @@ func TestSchedulesOfTwins(t *testing.T) {
 		}, leave)
 	})
 }
+
+// All that changes whose a session is, at once: its owner exits and comes back, a
+// guest stays, processes fork, and a child is killed while others do its operations
+// or it does theirs, and is buried. Each byte comes once, and those of each writer
+// in order.
+func TestSchedulesOfChanges(t *testing.T) {
+	low(t, 2)
+	sched.Explore(t, sched.Options{Schedules: 600, Steps: 60000}, func(r *sched.Run) {
+		l := newLab(r, 3)
+		r.Go("owner", func() {
+			l.write(l.ths[0], 0, 0)
+			l.no(l.ths[0].Exit())
+			l.write(l.ths[0], 0, 1)
+		})
+		r.Go("guest", func() {
+			l.write(l.ths[1], 1, 0)
+			l.write(l.ths[1], 1, 1)
+		})
+		for i, name := range []string{"forks", "forks, too"} {
+			r.Go(name, func() {
+				p, err := l.p.Fork()
+				l.no(err)
+				child := p.(*process)
+				t := child.newThread()
+				l.write(t, 2+i, 0)
+				if i == 0 {
+					l.write(t, 2, 1)
+					l.no(child.Exit())
+					return
+				}
+				grandchild, err := child.Fork()
+				l.no(err)
+				l.write(t, 3, 1)
+				l.no(grandchild.(*process).Kill())
+				l.no(child.Kill())
+			})
+		}
+		r.Go("buries", func() {
+			for range 3 {
+				l.p.reap()
+				sched.Point("test: between two burials")
+			}
+		})
+		r.Check(func() {
+			l.p.reap()
+			l.arrived(l.ths[2], 4, 2)
+			l.quiet()
+		})
+	})
+}

@@ -45,8 +45,12 @@ func (s Still) String() string {
 }
 
 // visits is how many visits of one point are tried: a thread that comes there
-// again and again does the same.
-const visits = 2
+// again and again does the same. But one that goes through the sessions of a
+// process is at another one each time: of these there are everyVisits.
+const (
+	visits      = 1
+	everyVisits = 6
+)
 
 // world is what the threads of one run use.
 type world struct {
@@ -69,9 +73,10 @@ type world struct {
 
 const victim = "victim"
 
-// Find stops a thread at each point of each operation. The error is an operation
-// that did not do what it is for, or that met no point at all.
-func Find(s vls.Strategy) ([]Stop, error) {
+// Find stops a thread at each point of each operation, if all, at each visit of
+// it, which takes long, and is more than the documentation is made of. The error is
+// an operation that did not do what it is for, or that met no point at all.
+func Find(s vls.Strategy, all bool) ([]Stop, error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one runs at a time: no other core is to be woken
 	var stops []Stop
 	for _, op := range operationsOf(s) {
@@ -84,7 +89,14 @@ func Find(s vls.Strategy) ([]Stop, error) {
 			if v.Thread != victim {
 				continue
 			}
-			for visit := 1; visit <= min(v.Visit, visits); visit++ {
+			most := visits
+			switch {
+			case all:
+				most = v.Visit
+			case op.every:
+				most = everyVisits
+			}
+			for visit := 1; visit <= min(v.Visit, most); visit++ {
 				met++
 				report, rounds, err := run(s, op, &sched.Stall{Thread: victim, Point: v.Point, Visit: visit})
 				if err != nil {
@@ -384,6 +396,7 @@ type operation struct {
 	idle    bool          // it claims nothing by itself, and may meet no point
 	after   time.Duration // of a round, when it comes
 	once    bool          // of a round, it comes once
+	every   bool          // it goes through the sessions of a process
 
 	several  bool // it needs a process with several threads
 	forks    bool // it needs Fork
@@ -902,7 +915,7 @@ var operations = []operation{
 	{name: "making of a process", prepare: func(w *world, th vls.Thread) (func() error, error) {
 		return func() error { _, err := w.app.NewProcess(); return err }, nil
 	}},
-	{name: "exit of a process", prepare: func(w *world, th vls.Thread) (func() error, error) {
+	{name: "exit of a process", every: true, prepare: func(w *world, th vls.Thread) (func() error, error) {
 		p, err := w.app.NewProcess()
 		if err != nil {
 			return nil, err
@@ -917,13 +930,13 @@ var operations = []operation{
 		}
 		return p.Exit, err
 	}},
-	{name: "fork", forks: true, prepare: func(w *world, th vls.Thread) (func() error, error) {
+	{name: "fork", every: true, forks: true, prepare: func(w *world, th vls.Thread) (func() error, error) {
 		return func() error { _, err := w.process.Fork(); return err }, nil
 	}},
-	{name: "fork of a child", inherits: true, prepare: func(w *world, th vls.Thread) (func() error, error) {
+	{name: "fork of a child", every: true, inherits: true, prepare: func(w *world, th vls.Thread) (func() error, error) {
 		return func() error { _, err := w.process.Fork(); return err }, nil
 	}},
-	{name: "exit of a child", forks: true, prepare: func(w *world, th vls.Thread) (func() error, error) {
+	{name: "exit of a child", every: true, forks: true, prepare: func(w *world, th vls.Thread) (func() error, error) {
 		c, err := w.process.Fork()
 		if err != nil {
 			return nil, err
@@ -937,14 +950,14 @@ var operations = []operation{
 		}
 		return c.(vls.Mortal).Kill, nil
 	}},
-	{name: "wait that buries a child", forks: true, prepare: func(w *world, th vls.Thread) (func() error, error) {
+	{name: "wait that buries a child", every: true, forks: true, prepare: func(w *world, th vls.Thread) (func() error, error) {
 		_, y, err := w.pair(th)
 		if err == nil {
 			err = w.killed(w.process)
 		}
 		return func() error { _, err := th.Read(y, make([]byte, 4)); return err }, err
 	}},
-	{name: "exit that buries a child", forks: true, prepare: func(w *world, th vls.Thread) (func() error, error) {
+	{name: "exit that buries a child", every: true, forks: true, prepare: func(w *world, th vls.Thread) (func() error, error) {
 		c, err := w.process.Fork()
 		if err != nil {
 			return nil, err
@@ -1011,7 +1024,7 @@ var operations = []operation{
 // anywhere stops nobody else.
 func NonBlocking(t *testing.T, s vls.Strategy) {
 	t.Helper()
-	stops, err := Find(s)
+	stops, err := Find(s, false)
 	if err != nil {
 		t.Fatal(err)
 	}
