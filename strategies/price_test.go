@@ -132,7 +132,7 @@ var chores = []chore{
 	{"shared by fork", (*pricing).sharedByFork, nil},
 	{"create and close", (*pricing).createClose, nil},
 	{"in two processes", (*pricing).twoProcesses, nil},
-	{besideWaiter, (*pricing).besideWaiter, []string{"migrate-orig"}},
+	{besideWaiter, (*pricing).besideWaiter, nil},
 	{firstUse, (*pricing).firstUse, nil},
 }
 
@@ -441,7 +441,7 @@ func (p *pricing) besideWaiter(a vls.App) float64 {
 	check(p, t.Register())
 	check(p, waits.Register())
 	l := listen(p, peer)
-	x := connect(p, t)
+	x := connect(p, waits) // with a worker per thread it has to be its own
 	y := accept(p, peer, l)
 	left := make(chan struct{})
 	var over atomic.Bool
