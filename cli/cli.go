@@ -22,7 +22,7 @@ import (
 // Exit codes.
 const (
 	exitDone        = 0
-	exitFailed      = 1 // a run failed, or a file could not be read or written
+	exitFailed      = 1 // a run failed or had no valid round, or a file could not be read or written
 	exitUsage       = 2
 	exitInterrupted = 130
 )
@@ -51,8 +51,8 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 var errInterrupted = errors.New("interrupted")
 
 // Main runs the command line args, without the program's name, and returns the
-// exit code: 0 done, 1 a run failed, 2 usage, 130 interrupted with what was
-// measured kept.
+// exit code: 0 done, 1 a run failed or had no valid round, 2 usage, 130
+// interrupted with what was measured kept.
 func Main(args []string, stdout, stderr io.Writer) int {
 	return (&program{stdout: stdout, stderr: stderr}).main(args)
 }
@@ -145,7 +145,8 @@ Begin with
   vlsbench show RUN                   a stored run's table again
 
 RUN is a run's directory or its results.jsonl. Exit codes: 0 done, 1 a run
-failed, 2 usage, 130 interrupted (what was measured is kept).
+failed or had no valid round, 2 usage, 130 interrupted (what was measured is
+kept).
 "vlsbench COMMAND --help" has the flags and more examples.
 `
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -286,6 +287,44 @@ func TestRun(t *testing.T) {
 	for _, name := range strings.Fields(out) {
 		if info, err := os.Stat(name); err != nil || info.Size() == 0 {
 			t.Errorf("plot printed %s: %v", name, err)
+		}
+	}
+}
+
+// A run of which no round is valid is shown, with nothing to draw, and is a failure:
+// a script would take it for a result.
+func TestNoValidRound(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if code, _, err := vlsbench(t, tiny("--out", "mine")...); code != 0 {
+		t.Fatalf("exit %d: %s", code, err)
+	}
+	for valid := range 2 {
+		set, err := results.Read("mine/results.jsonl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range set.Slots {
+			if set.Slots[i].Round >= valid {
+				set.Slots[i].Bad = "lost its core"
+			} else {
+				set.Slots[i].Bad = ""
+			}
+		}
+		var file bytes.Buffer
+		if err := results.WriteJSONL(&file, set); err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprint("valid", valid)
+		if err := os.WriteFile(name, file.Bytes(), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		var out, stderr buffer
+		err = (&program{stdout: &out, stderr: &stderr}).report(name, "table", "pictures of "+name, true)
+		if (err == errNoRound) != (valid == 0) || err != nil && err != errNoRound {
+			t.Errorf("%d valid rounds: %v", valid, err)
+		}
+		if !strings.Contains(out.String(), "results:  "+name) || strings.Contains(out.String(), "pictures:") != (valid > 0) {
+			t.Errorf("%d valid rounds:\n%s", valid, out.String())
 		}
 	}
 }

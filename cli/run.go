@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -250,22 +251,16 @@ func (p *program) report(file, format, pictures string, draw bool) error {
 	if err != nil {
 		return err
 	}
-	if format != "table" {
-		if err := p.print(set, nil, format); err != nil || !draw {
-			return err
-		}
-	}
 	sum, err := summary.Summarize(set, set.Run.Plan.Seed)
 	if err != nil {
 		return err
 	}
-	if format == "table" {
-		if err := p.print(set, &sum, format); err != nil {
-			return err
-		}
+	if err := p.print(set, &sum, format); err != nil {
+		return err
 	}
+	counts := slices.ContainsFunc(sum.Cells, func(c summary.Cell) bool { return c.Used > 0 })
 	var drawn []string
-	if draw {
+	if draw && counts {
 		if drawn, err = plots.Write(pictures, sum); err != nil {
 			return fmt.Errorf("the results are in %s; drawing them: %w", file, err)
 		}
@@ -283,8 +278,15 @@ func (p *program) report(file, format, pictures string, draw bool) error {
 		}
 		fmt.Fprintf(where, "%s %s\n", label, name)
 	}
+	if !counts {
+		return errNoRound
+	}
 	return nil
 }
+
+// errNoRound is a run that was made to its end and came to nothing.
+var errNoRound = errors.New("no round of any cell is valid, so there is nothing to compare: " +
+	"other work kept the threads from running together; stop it, or name CPUs that are free with --cpus")
 
 // print writes a set in a format; sum is needed for a table.
 func (p *program) print(set *results.Set, sum *summary.Summary, format string) error {

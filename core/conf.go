@@ -85,12 +85,18 @@ func ReadConfig(r io.Reader) (c Config, notes []string, err error) {
 		case closed:
 			return Config{}, nil, fmt.Errorf("line %d: %q after the end of the section: want nothing", line, words[0])
 		case !open:
-			if strings.Join(words, "") != "vcl{" {
+			rest, ok := section(text)
+			switch {
+			case !ok:
 				return Config{}, nil, fmt.Errorf("line %d: %q: want the section, \"vcl {\"", line, words[0])
+			case rest != "":
+				return Config{}, nil, fmt.Errorf("line %d: %q after \"vcl {\": want a line for each name, and one for \"}\"", line, rest)
 			}
 			open = true
 		case words[0] == "}" && len(words) == 1:
 			closed = true
+		case words[len(words)-1] == "}":
+			return Config{}, nil, fmt.Errorf("line %d: \"}\" behind %q: want it on a line of its own", line, words[0])
 		default:
 			note, err := c.set(options, words)
 			if err != nil {
@@ -112,6 +118,15 @@ func ReadConfig(r io.Reader) (c Config, notes []string, err error) {
 		return Config{}, nil, fmt.Errorf("line %d: the file ends within the section: want \"}\"", line+1)
 	}
 	return c, notes, nil
+}
+
+// section is what comes after "vcl {", if a line begins so.
+func section(line string) (rest string, ok bool) {
+	rest, ok = strings.CutPrefix(strings.TrimSpace(line), "vcl")
+	if ok {
+		rest, ok = strings.CutPrefix(strings.TrimSpace(rest), "{")
+	}
+	return strings.TrimSpace(rest), ok
 }
 
 // VCL is what a vcl.conf says that ReadConfig reads as c: the settings that are

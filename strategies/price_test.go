@@ -66,19 +66,23 @@ var settings = map[string][]string{
 		"where=app", "rpc=app", "lookup=table", "lookup=table,where=app",
 		"lookup=table,table=rwmutex", "lookup=table,table=rwpending", "lookup=table,table=phasefair",
 		"table=rwmutex", "table=rwpending", "table=phasefair",
-		"session=mutex", "session=tas", "session=ticket", "session=mcs", "session=clh", "session=futex",
+		"session=tas", "session=mutex", "session=ticket", "session=mcs", "session=clh", "session=futex",
 		"handles=rwmutex", "handles=rwpending", "handles=bravo",
 		"request=mutex", "request=tas", "request=mcs", "request=futex", "shared=futex",
 	},
 }
 
 // knobs are the settings of a preset, each against the same without the last one
-// named; of two that stand only together, against the same without either.
+// named; of two that stand only together, against the same without either. The
+// kinds of S in migrate are against one that is called as they are, through an
+// interface: that of the preset is not.
 func knobs(preset string) (list []priced) {
 	for _, set := range settings[preset] {
 		against := preset
 		if i := strings.LastIndexByte(set, ','); i >= 0 && !strings.HasPrefix(set, "table=rwspin") {
 			against += "," + set[:i]
+		} else if preset == "migrate" && strings.HasPrefix(set, "session=") && set != "session=tas" {
+			against += ",session=tas"
 		}
 		list = append(list, priced{preset + "," + set, against})
 	}
@@ -128,7 +132,7 @@ var chores = []chore{
 	{"shared by fork", (*pricing).sharedByFork, nil},
 	{"create and close", (*pricing).createClose, nil},
 	{"in two processes", (*pricing).twoProcesses, nil},
-	{besideWaiter, (*pricing).besideWaiter, []string{"migrate-orig"}},
+	{besideWaiter, (*pricing).besideWaiter, nil},
 	{firstUse, (*pricing).firstUse, nil},
 }
 
@@ -437,7 +441,7 @@ func (p *pricing) besideWaiter(a vls.App) float64 {
 	check(p, t.Register())
 	check(p, waits.Register())
 	l := listen(p, peer)
-	x := connect(p, t)
+	x := connect(p, waits) // with a worker per thread it has to be its own
 	y := accept(p, peer, l)
 	left := make(chan struct{})
 	var over atomic.Bool
@@ -592,8 +596,12 @@ func (p *pricing) table(b *strings.Builder, rounds []map[string]float64, l price
 	}
 	for i, one := range l.list {
 		name := strings.TrimPrefix(one.name, l.preset+",")
-		if with, ok := strings.CutPrefix(one.against, l.preset+","); ok {
-			name = strings.TrimPrefix(one.name, one.against+",") + ", with " + with
+		if other, ok := strings.CutPrefix(one.against, l.preset+","); ok {
+			if more, ok := strings.CutPrefix(one.name, one.against+","); ok {
+				name = more + ", with " + other
+			} else {
+				name += ", against " + other
+			}
 		}
 		line := []string{name}
 		for j := range l.chores {

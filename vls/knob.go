@@ -25,6 +25,8 @@ func (s Strategy) tuned(settings []string) (Strategy, error) {
 		name, value, ok := strings.Cut(kv, "=")
 		i := slices.IndexFunc(s.Knobs, func(k Knob) bool { return k.Name == name })
 		switch {
+		case !ok && i >= 0:
+			return s, fmt.Errorf("strategy %s: knob %s without a value: want %s=VALUE, with one of: %s", s.Name, name, name, strings.Join(s.Knobs[i].Values, ", "))
 		case !ok:
 			return s, fmt.Errorf("strategy %s: %q is no setting: want knob=value, with a knob of: %s", s.Name, kv, s.knobNames())
 		case i < 0:
@@ -62,7 +64,9 @@ func (s Strategy) knobNames() string {
 
 // SplitNames takes a list of strategies apart, in which a comma stands between
 // two strategies and before each knob: "perworker,session=mcs,global" is two.
-// It does not look whether they exist. The error says where a name is missing.
+// It does not look whether they exist; but a word that is no strategy, and a knob
+// of the one before, stays with that, whose look-up then asks for its value. The
+// error says where a name is missing.
 func SplitNames(list string) ([]string, error) {
 	var names []string
 	for _, word := range strings.Split(list, ",") {
@@ -71,6 +75,10 @@ func SplitNames(list string) ([]string, error) {
 		case word == "":
 			return nil, fmt.Errorf("an empty name in %q: want names with commas between them", list)
 		case !strings.Contains(word, "="):
+			if n := len(names); n > 0 && bareKnob(names[n-1], word) {
+				names[n-1] += "," + word
+				continue
+			}
 			names = append(names, word)
 		case len(names) == 0:
 			return nil, fmt.Errorf("%q in %q: a knob stands after the strategy it is of, as in perworker,%s", word, list, word)
@@ -79,4 +87,14 @@ func SplitNames(list string) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// bareKnob is whether a word is no strategy but a knob of one, whose name may have
+// knobs.
+func bareKnob(strategy, word string) bool {
+	strategy, _, _ = strings.Cut(strategy, ",")
+	registry.Lock()
+	defer registry.Unlock()
+	_, known := registry.byName[word]
+	return !known && slices.ContainsFunc(registry.byName[strategy].Knobs, func(k Knob) bool { return k.Name == word })
 }

@@ -54,7 +54,8 @@ func TestKnobs(t *testing.T) {
 		{"tunable,first=", []string{"first=", "a, b"}},
 		{"tunable,first=a,first=b", []string{"first", "twice", "a", "b"}},
 		{"tunable,first=a,first=a", []string{"twice"}},
-		{"tunable,first", []string{`"first"`, "knob=value"}},
+		{"tunable,first", []string{"knob first without a value", "first=VALUE", "a, b"}},
+		{"tunable,third", []string{`"third"`, "knob=value", "first, second"}},
 		{"tunable,", []string{"knob=value"}},
 		{"tunable,first=b,second=x", []string{"b cannot be with x"}},
 		{"absent,first=a", []string{`"absent"`, "tunable"}},
@@ -74,13 +75,16 @@ func TestKnobs(t *testing.T) {
 
 func TestSplitNames(t *testing.T) {
 	for list, want := range map[string][]string{
-		"a":               {"a"},
-		"a,b":             {"a", "b"},
-		"a,k=v,b":         {"a,k=v", "b"},
-		"a, k=v ,l=w,a,b": {"a,k=v,l=w", "a", "b"},
-		"":                nil,
-		"a,,b":            nil,
-		"k=v,a":           nil,
+		"a":                        {"a"},
+		"a,b":                      {"a", "b"},
+		"a,k=v,b":                  {"a,k=v", "b"},
+		"a, k=v ,l=w,a,b":          {"a,k=v,l=w", "a", "b"},
+		"tunable,first,a":          {"tunable,first", "a"},
+		"tunable,first=b,second,a": {"tunable,first=b,second", "a"},
+		"a,first":                  {"a", "first"},
+		"":                         nil,
+		"a,,b":                     nil,
+		"k=v,a":                    nil,
 	} {
 		got, err := vls.SplitNames(list)
 		if (err != nil) != (want == nil) || !slices.Equal(got, want) && want != nil {
