@@ -10,6 +10,8 @@ import (
 	"vlsbench/vls"
 )
 
+const migrate = "migrate-orig"
+
 var originals = []string{"shared-orig", "perworker-orig", "spoolrw-orig"}
 
 // The circle that the originals have: who closes has P and wants S, and who has S

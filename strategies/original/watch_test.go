@@ -18,12 +18,18 @@ type watch struct {
 	calls    atomic.Uint64
 	work     uint32
 	patience int
-	most     uint64 // calls
+	most     uint64        // calls
+	away     time.Duration // the longest between two turns
 }
 
 const (
 	patience = 500     // half a second of a machine that has nothing else to do
 	most     = 5 << 20 // a hundred times what any case needs that ends
+
+	// still is how long a watch may be without a turn: then the machine stood
+	// still, or the process was stopped, and what waited for a time may have found
+	// it over though nothing had happened meanwhile.
+	still = time.Second
 )
 
 // newWatch is one for a strategy. What asks others for its sessions waits 3 s for
@@ -40,6 +46,7 @@ func newWatch(s vls.Strategy) *watch {
 func (w *watch) over(done <-chan struct{}) bool {
 	tick := time.NewTicker(time.Millisecond) // which allocates nothing meanwhile: some cases count that
 	defer tick.Stop()
+	turn := time.Now()
 	last, quiet := w.calls.Load(), 0
 	for quiet < w.patience && last < w.most {
 		select {
@@ -47,6 +54,8 @@ func (w *watch) over(done <-chan struct{}) bool {
 			return true
 		case <-tick.C:
 		}
+		now := time.Now()
+		w.away, turn = max(w.away, now.Sub(turn)), now
 		// One that only slept would be served before those who work.
 		for range 100_000 {
 			w.work = w.work*1664525 + 1013904223
