@@ -45,7 +45,8 @@ sched:
 # what becomes of the originals in the whole suite; sessions that eight threads
 # take from each other for a minute, in each of eight ways; and of every strategy
 # 16,000 recorded histories, a million sessions that come and go, and 100,000
-# schedules of an edge-triggered reader. Tells how much time is left. 2 hours.
+# schedules of an edge-triggered reader; and a thread that is stopped at every visit
+# of each point, where that may stop nobody. Tells how much time is left. 2 hours.
 soak:
 	CGO_ENABLED=0 go test -timeout 80m -run 'Soak|Killed|Hostile|LosesNoWakeup|AllSidesSleep' -v ./fifo -soak
 	CGO_ENABLED=0 go test -timeout 80m -run '^TestDifferential$$' -v ./strategies -soak
