@@ -10,8 +10,8 @@ import (
 
 // Queue locks let a thread wait on a node. A thread has one from when it has to
 // wait until it unlocks; so all locks share these, one that is free has none, and
-// a lock and unlock that meet nobody know nothing of them. A node is named by its number, counted
-// from 1.
+// a lock and unlock that meet nobody know nothing of them. A node is named by its
+// number, counted from 1.
 const maxNodes = 16 << 6 // threads beyond have no place in a queue
 
 type node struct {
