@@ -570,6 +570,7 @@ func (p *player) epollCtl() {
 		return
 	}
 	s.set, s.events = set, events
+	s.spent = [2]bool{}
 	s.noteFull(s.txFull())
 	s.hup = [2]bool{}
 }

@@ -53,6 +53,7 @@ type session struct {
 	edgeOut bool    // was full: an edge of OUT is to come, and may have
 	out     [2]bool // it has
 	hup     [2]bool // a reset was reported
+	spent   [2]bool // by one report, until the next MOD
 }
 
 // conn is the account of a connection. dir[i] is what end i has written.

@@ -116,6 +116,18 @@ var reportRules = []struct {
 			for i := range r {
 				s.out[i] = s.out[i] || r[i]&core.EPOLLOUT != 0
 			}
+			if s.events&core.EPOLLONESHOT != 0 {
+				// Who has space first tells of it, and then of nothing, which the
+				// other does later.
+				was := s.spent
+				for i := range r {
+					s.spent[i] = s.spent[i] || r[i] != 0
+				}
+				if was[0] != was[1] || s.txFull() && s.spent[0] != s.spent[1] {
+					r[0], r[1] = 0, 0
+					return
+				}
+			}
 			switch {
 			case s.txFull():
 				if s.edgeOut && (r[0]|r[1])&core.EPOLLOUT != 0 {
