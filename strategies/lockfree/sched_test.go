@@ -537,7 +537,7 @@ func endsBody(t *testing.T, r *sched.Run, closing bool) {
 	main := l.thread()
 	x, y := l.pair(main, 80)
 	const calls = 4
-	if n, err := main.Write(x, make([]byte, 2*calls)); n != 2*calls || err != nil {
+	if n, err := main.Write(x, make([]byte, 2*calls+1)); n != 2*calls+1 || err != nil {
 		t.Fatalf("write: %d, %v", n, err)
 	}
 	use := func(name string, f func(vls.Handle, []byte) (int, error)) {
@@ -555,6 +555,12 @@ func endsBody(t *testing.T, r *sched.Run, closing bool) {
 		})
 	}
 	reader, writer, closer := l.thread(), l.thread(), l.thread()
+	if closing {
+		// It has the bias, and the writer comes to be inside beside it.
+		if n, err := reader.Read(y, make([]byte, 1)); n != 1 || err != nil {
+			t.Fatalf("read: %d, %v", n, err)
+		}
+	}
 	use("reader", reader.Read)
 	use("writer", writer.Write)
 	if closing {
