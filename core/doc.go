@@ -26,6 +26,7 @@
 //	Attend                     X
 //	BeginClose                                   (X)
 //	Close                X     X        X   X    (X)       (X)
+//	Worker.Doom          S                       (X)
 //	Worker.Close         X     X        X   X    (X)       (X)
 //	Fork                 X     X        X   X    (X)  X    (X)
 //	Call, Await, Serve                           (X)

@@ -225,9 +225,45 @@ func takeDead(list *atomic.Pointer[Worker]) *Worker {
 	}
 }
 
+// Doom precedes [Worker.Die]: every session is marked as closing, so that no thread
+// of the worker gets anything from one any more, and those that wait leave. Who is
+// in the middle of an operation is the caller's to wait for; where ends are claimed
+// Doom does that, but for who is stopped there. owner is what the queue's hooks find
+// as their thread's Owner; no hook but these is called. Session pool: shared. Worker
+// mq: entered and left inside.
+func (w *Worker) Doom(owner any) {
+	t := &Thread{w: w, Owner: owner}
+	mark := func(s *Session) {
+		s.flags.Or(fClosing)
+		s.flags.And(^uint32(fRead | fWrite)) // reads look further, and find that
+	}
+	if w.app.hooks.Free {
+		w.sessions.Each(func(h uint64, _ *Session) {
+			if s := w.Pin(Handle(h)); s != nil {
+				mark(s)
+				if sched.Enabled {
+					sched.Point("core: doomed, before who waits is woken")
+				}
+				w.wakeFree(s, nil)
+				t.outwait(s)
+				w.Unpin(s)
+			}
+		})
+		return
+	}
+	t.enterMQ()
+	w.poolAudit.Enter("session pool", audit.Shared)
+	w.Each(func(s *Session) {
+		mark(s)
+		t.wake(s)
+	})
+	w.poolAudit.Leave(audit.Shared)
+	t.leaveMQ()
+}
+
 // Die declares that the worker's process is gone, without a word: its threads
 // make no call any more, and those that wait in one do not come back from it
-// with anything. What it held is to be given back by its parent, which finds it
+// with anything: see [Worker.Doom]. What it held is to be given back by its parent, which finds it
 // by TakeDead at its next wait or exit. False: it has no parent that could, and
 // whoever calls does.
 func (w *Worker) Die() bool {

@@ -728,6 +728,23 @@ func (t *Thread) CloseHandle(h Handle) error {
 	return nil
 }
 
+// outwait looks for some time whether who is inside of a session has left.
+func (t *Thread) outwait(s *Session) {
+	for i := 0; i < closeLooks; i++ {
+		l := s.life.Load()
+		if l&lifeClosing != 0 || l&uint64(RxEnd|TxEnd) == 0 && (l&lifeBiased == 0 || t.insideOf(s, l) == 0) {
+			return
+		}
+		if sched.Spin("doom: others are inside") {
+			return
+		}
+		hw.Pause()
+		if i%16 == 15 {
+			runtime.Gosched()
+		}
+	}
+}
+
 // end ends a session that is closing, of which the caller has both ends and
 // nobody gets one any more.
 func (t *Thread) end(s *Session) {

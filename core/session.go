@@ -157,6 +157,9 @@ func (s *Session) sync() {
 // open returns the error of an operation that wants a connection, or an
 // endpoint for datagrams.
 func (s *Session) open() error {
+	if s.flags.Load()&fClosing != 0 && s.epoll == nil {
+		return syscall.ENOTCONN // or its process is dead
+	}
 	s.sync()
 	switch State(s.state.Load()) {
 	case StateReady, StateVPPClosing:

@@ -113,7 +113,18 @@ func (p *process) Exit() error {
 	return nil
 }
 
+// Kill dooms from inside of all stations, as a fork copies: who is in an operation
+// has left it, or waits.
 func (p *process) Kill() error {
+	p.enlist()
+	t := p.newThread()
+	in := t.enterAll()
+	p.w.Doom(t)
+	t.unlockMain()
+	for _, st := range slices.Backward(in) {
+		t.leave(st)
+	}
+	p.mu.Unlock()
 	if p.w.Die() {
 		return nil
 	}

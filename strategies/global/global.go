@@ -135,7 +135,12 @@ func (p *process) Exit() error {
 	return t.Exit()
 }
 
+// Kill dooms under the lock: who is in an operation has left it, or waits.
 func (p *process) Kill() error {
+	t := &thread{p: p, mu: p.a.lock}
+	t.lock()
+	p.w.Doom(t)
+	t.unlock()
 	if p.w.Die() {
 		return nil
 	}

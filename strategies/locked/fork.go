@@ -26,14 +26,19 @@ func (p *process) Fork() (vls.Process, error) {
 	}
 	defer t.core.Exit()
 	t.c = &t.core
-	if !p.several && len(p.threads) > 0 {
-		first := p.threads[0]
-		first.lockOut()
+	if first := p.lockOutFirst(); first != nil {
 		// Whatever it is in by then with locks it ends with them.
 		defer func() { first.setMode(p.mode()) }()
 	}
-	held, sets, err := t.holdAll()
+	held := t.holdAll()
+	sets := make(map[*core.Session]locks.Lock) // those that the child will have
+	for _, v := range held {
+		if v.set && err == nil {
+			sets[v.s], err = p.a.lock("S", p.d.Kinds.Session)
+		}
+	}
 	if err != nil {
+		t.letGo(held)
 		return nil, err
 	}
 	w, err := t.c.Fork(func(s, image *core.Session) {
@@ -55,41 +60,55 @@ func (p *process) Fork() (vls.Process, error) {
 	return child, nil
 }
 
+// lockOutFirst makes the only thread of the process take locks, and returns it;
+// nil: there is none, or there are several, which do. Under mu.
+func (p *process) lockOutFirst() *thread {
+	if p.several || len(p.threads) == 0 {
+		return nil
+	}
+	p.threads[0].lockOut()
+	return p.threads[0]
+}
+
 // holdAll takes all locks of the process, sets first and then sessions, each in
-// the order of the table, and makes those of the sets that a child will have.
-func (t *thread) holdAll() (held []*session, sets map[*core.Session]locks.Lock, err error) {
-	for b := (pause{}); ; b.wait() {
+// the order of the table, once all sessions are in it. Under mu.
+func (t *thread) holdAll() (held []*session) {
+	for b := (pause{}); ; {
 		t.lockP()
-		held, sets = nil, make(map[*core.Session]locks.Lock)
+		held = nil
 		entered := true
+		var busy *session // whose S is not to be had while P is held
 		for _, epoll := range []bool{true, false} {
 			t.w.Each(func(s *core.Session) {
-				// One that was made may wait for P, to be entered in the table,
-				// and by some designs one that holds S may wait for P.
+				// One that was made may wait for P, to be entered in the table.
 				v, ok := s.Owner.(*session)
 				if !ok {
 					entered = false
 				}
-				if !entered || err != nil || v.set != epoll {
+				if !entered || busy != nil || v.set != epoll {
 					return
 				}
-				if entered = t.lockSUnderP(v); entered {
+				if t.lockSUnderP(v) {
 					held = append(held, v)
-					if epoll {
-						sets[s], err = t.p.a.lock("S", t.p.d.Kinds.Session)
-					}
+				} else {
+					busy = v
 				}
 			})
 		}
-		t.take(MQ|SP, false)
-		// One may have come into the pool before that was held.
-		t.w.Each(func(s *core.Session) { entered = entered && s.Owner != nil })
-		if entered && err == nil {
-			return held, sets, nil
+		if entered && busy == nil {
+			t.take(MQ|SP, false)
+			// One may have come into the pool before that was held.
+			t.w.Each(func(s *core.Session) { entered = entered && s.Owner != nil })
+			if entered {
+				return held
+			}
 		}
 		t.letGo(held)
-		if err != nil {
-			return nil, nil, err
+		if busy != nil {
+			t.lockS(busy)
+			t.dropS()
+		} else {
+			b.wait()
 		}
 	}
 }
@@ -123,6 +142,8 @@ func (b *pause) wait() {
 // nobody is a futex that no one wakes.
 var nobody uint32
 
+// Exit closes what the process holds, if it has had several threads with every
+// lock, as a fork copies: of one that was killed some may be on their way out.
 func (p *process) Exit() error {
 	p.w.Orphan()
 	p.reap()
@@ -130,21 +151,56 @@ func (p *process) Exit() error {
 	if err := t.Register(); err != nil {
 		return err
 	}
-	// Others may be in what they share with this process.
-	p.w.Each(func(s *core.Session) {
-		v := s.Owner.(*session)
-		t.lockS(v)
-		t.close(v, true)
-	})
-	p.w.Close(t.c)
+	p.enlist()
+	if p.several {
+		held := t.holdAll()
+		t.unlockInner() // each close lets go of them, and takes them in their order
+		p.w.Each(func(s *core.Session) {
+			s.Owner.(*session).s = nil
+			t.take(MQ|SP, false)
+			t.c.Close(s)
+			t.unlockInner()
+		})
+		t.take(MQ|SP, false)
+		p.w.Close(t.c)
+		t.letGo(held)
+	} else {
+		// Others may be in what they share with this process.
+		p.w.Each(func(s *core.Session) {
+			v := s.Owner.(*session)
+			t.lockS(v)
+			t.close(v, true)
+		})
+		p.w.Close(t.c)
+	}
+	p.mu.Unlock()
 	return t.Exit()
 }
 
 func (p *process) Kill() error {
+	p.doom()
 	if p.w.Die() {
 		return nil
 	}
 	return p.Exit()
+}
+
+// doom keeps the threads of the process from everything, and waits for those that
+// are in the middle of something: those that wait leave, and get nothing.
+func (p *process) doom() {
+	p.enlist()
+	defer p.mu.Unlock()
+	if p.lockOutFirst() != nil {
+		p.several = true
+	}
+	t := p.newThread()
+	t.take(MQ|SP, false)
+	p.w.Doom(t)
+	t.unlock()
+	// By a design whose waits keep S those of others may have it for ever.
+	if !p.d.HoldSession {
+		t.letGo(t.holdAll())
+	}
 }
 
 // reap closes what children of the process held that have died. Nothing is

@@ -136,6 +136,16 @@ func TestLitmusRegister(t *testing.T) {
 	t.Run("data path", func(t *testing.T) {
 		litmus.Never(t, test(t, (*thread).Register, find, found))
 	})
+	// As a wait does it, which uses the queue and nothing else of its process.
+	queue := func(first *thread, _ vls.Handle) bool { return first.markForMQ() }
+	emptied := func(first *thread, data *uint32) uint32 {
+		v := operation(first, data)
+		first.leaveMQ()
+		return v
+	}
+	t.Run("queue", func(t *testing.T) {
+		litmus.Never(t, test(t, (*thread).Register, queue, emptied))
+	})
 	// What Register does for the first thread, with less of a fence.
 	without := func(fence func()) func(second *thread) error {
 		return func(second *thread) error {

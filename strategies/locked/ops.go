@@ -278,9 +278,15 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 	table := !single || t.p.d.Always
 	if table {
 		t.rlockP()
-		defer t.runlockP()
 	}
 	set, v := t.lookup(ep), t.lookup(h)
+	switch {
+	case !table:
+	case t.p.d.HoldSession: // as in lockSOfTable
+		t.runlockP()
+	default:
+		defer t.runlockP()
+	}
 	if set == nil || v == nil {
 		return syscall.EBADFD
 	}

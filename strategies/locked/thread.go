@@ -142,11 +142,10 @@ func (t *thread) acquire(h vls.Handle, takes Set) (*core.Session, error) {
 		setMark(&t.mark, 0)
 		return nil, syscall.EBADFD
 	}
-	if table || v.shared {
-		t.lockS(v)
-	}
 	if table {
-		t.runlockP()
+		t.lockSOfTable(v)
+	} else if v.shared {
+		t.lockS(v)
 	}
 	s := v.s
 	// Closed, in two phases, while S was waited for; or marked: poll and epoll_wait
@@ -197,10 +196,23 @@ func (t *thread) lockS(v *session) {
 	t.v = v
 }
 
+// lockSOfTable takes S while P.r is held, and lets P go: at once by a design whose
+// waits keep S, or who makes a session would wait for P as long as they do, and
+// behind him everybody. What is closed meanwhile says so.
+func (t *thread) lockSOfTable(v *session) {
+	if t.p.d.HoldSession {
+		t.runlockP()
+		t.lockS(v)
+		return
+	}
+	t.lockS(v)
+	t.runlockP()
+}
+
 // lockSUnderP takes S while P.w is held. False: it was not got, which only
-// happens to designs whose holders of S may want P, and P has to be let go.
+// happens to designs whose holders of S may want P, or wait, and P has to be let go.
 func (t *thread) lockSUnderP(v *session) bool {
-	if !t.p.d.Retake {
+	if !t.p.d.Retake && !t.p.d.HoldSession {
 		t.lockS(v)
 		return true
 	}
@@ -300,10 +312,28 @@ func (t *thread) sleep(s *core.Session) {
 	setMark(&t.mark, 0)
 	if t.p.d.HoldSession && s != nil {
 		t.unlockInner()
-	} else {
-		t.unlock()
+		t.reapWithoutS()
+		return
+	}
+	t.unlock()
+	t.p.reap()
+}
+
+// reapWithoutS is reap before a wait that keeps S, which who is reaped may share.
+func (t *thread) reapWithoutS() {
+	w := t.p.w.TakeDead()
+	if w == nil {
+		return
+	}
+	t.p.w.PutDead(w)
+	v := t.v
+	if v != nil {
+		t.unlockS()
 	}
 	t.p.reap()
+	if v != nil {
+		t.lockS(v) // if it is closed by now, so is the wait over
+	}
 }
 
 // woke is the hook after a wait: what the operation needs is taken again, by

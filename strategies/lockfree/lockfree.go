@@ -98,6 +98,7 @@ func (p *process) Exit() error {
 }
 
 func (p *process) Kill() error {
+	p.w.Doom(nil)
 	if p.w.Die() {
 		return nil
 	}

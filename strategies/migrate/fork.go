@@ -335,6 +335,12 @@ func (p *process) Kill() error {
 		}
 	}
 	p.stop()
+	p.halt.Lock()
+	t := &thread{p: p, frozen: true}
+	for _, w := range p.workers {
+		w.core.Doom(t)
+	}
+	p.halt.Unlock()
 	p.mu.Unlock()
 	if p.main.core.Die() {
 		return nil

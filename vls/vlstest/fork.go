@@ -2,6 +2,7 @@ package vlstest
 
 import (
 	"runtime"
+	"sync/atomic"
 	"syscall"
 
 	"vlsbench/core"
@@ -47,6 +48,7 @@ var forkCases = []testCase{
 		opts: func(o *vls.Options) { o.Config.MaxWorkers = 4 }},
 	{name: "fork-dies-waiting", doc: "a child that dies while it waits, and its own dead children, are reaped", run: testForkDiesWaiting,
 		opts: func(o *vls.Options) { o.Config.MaxWorkers = 4 }},
+	{name: "fork-dies-hungry", doc: "what comes between the death of a child and its burial goes to who lives, and nothing of it to the threads of the child that waited", run: testForkDiesHungry},
 	{name: "fork-owner-dies", doc: "an owner that dies leaves its sessions to the others", run: testForkOwnerDies},
 	{name: "fork-dead-listener", doc: "connections that wait with a child that died go to those that serve", run: testForkDeadListener},
 	{name: "fork-among-threads", doc: "fork may come while other threads of the process use its sessions, and make and close others (21, 52)", run: testForkAmongThreads},
@@ -1120,6 +1122,66 @@ func testForkDiesWaiting(e *env) {
 	}
 	x.write("alive")
 	y.read("alive")
+}
+
+func testForkDiesHungry(e *env) {
+	const late = "late"
+	a, o := e.thread(), e.thread()
+	for _, stream := range []bool{true, false} {
+		for _, threads := range []int{1, 3} {
+			x, y := e.pair(a, o)
+			if !stream {
+				x, y = e.datagrams(a, o)
+			}
+			b := e.fork(a)
+			ths := []vls.Thread{b}
+			for len(ths) < threads {
+				ths = append(ths, e.near(b))
+			}
+			var ate atomic.Bool
+			var joins []func()
+			for _, th := range ths {
+				joins = append(joins, e.start(func() {
+					n, err := th.Read(x.h, make([]byte, len(late)))
+					if err == nil || n != 0 {
+						ate.Store(true)
+						e.fatalf("a thread of a dead process reads %d, %v", n, show(err))
+					}
+					e.waited(err)
+				}))
+			}
+			e.pause()
+			e.kill(b)
+			y.write(late)
+			e.pause() // who wakes up and should not may take it
+			if ate.Load() {
+				runtime.Goexit()
+			}
+			x.read(late)
+			y.write(late)
+			e.sleeps(a)
+			for _, join := range joins {
+				join()
+			}
+			x.read(late)
+			x.close()
+			y.close()
+		}
+	}
+}
+
+// datagrams is a pair of sessions of datagrams: what the second one writes comes to
+// the first.
+func (e *env) datagrams(a, o vls.Thread) (x, y end) {
+	e.t.Helper()
+	h, err := a.Create(vls.UDP, false)
+	e.ok(err)
+	ep := e.address()
+	e.ok(a.Bind(h, ep))
+	k, err := o.Create(vls.UDP, false)
+	e.ok(err)
+	e.ok(o.Connect(k, ep))
+	return end{e, a, h}, end{e, o, k}
 }
 
 func testForkOwnerDies(e *env) {
