@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vlsbench/fifo"
+	"vlsbench/internal/quote"
 )
 
 // Limits of the time-outs of a vcl.conf, and of a configuration.
@@ -83,10 +84,10 @@ func ReadConfig(r io.Reader) (c Config, notes []string, err error) {
 		switch {
 		case len(words) == 0:
 		case closed:
-			return Config{}, nil, fmt.Errorf("line %d: %q after the end of the section: want nothing", line, words[0])
+			return Config{}, nil, fmt.Errorf("line %d: %s after the end of the section: want nothing", line, quote.Of(words[0]))
 		case !open:
 			if strings.Join(words, "") != "vcl{" {
-				return Config{}, nil, fmt.Errorf("line %d: %q: want the section, \"vcl {\"", line, words[0])
+				return Config{}, nil, fmt.Errorf("line %d: %s: want the section, \"vcl {\"", line, quote.Of(words[0]))
 			}
 			open = true
 		case words[0] == "}" && len(words) == 1:
@@ -143,14 +144,14 @@ func (c *Config) set(options []confOption, words []string) (note string, err err
 	for _, o := range options {
 		names = append(names, o.name)
 	}
-	return "", fmt.Errorf("unknown name %q; there are: %s", words[0], strings.Join(names, ", "))
+	return "", fmt.Errorf("unknown name %s; there are: %s", quote.Of(words[0]), strings.Join(names, ", "))
 }
 
 func (c *Config) setOption(o confOption, values []string) (note string, err error) {
 	value := strings.Join(values, " ")
 	switch {
 	case o.kind == "" && len(values) != 0:
-		return "", fmt.Errorf("%s takes no value, not %q", o.name, value)
+		return "", fmt.Errorf("%s takes no value, not %s", o.name, quote.Of(value))
 	case o.kind == "text" && len(values) != 1:
 		return "", fmt.Errorf("%s %s: want one value", o.name, value)
 	}
