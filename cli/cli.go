@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"vlsbench/harness"
+	"vlsbench/internal/quote"
 
 	"github.com/spf13/pflag"
 )
@@ -68,7 +69,7 @@ func (p *program) main(args []string) int {
 	}
 	i := slices.IndexFunc(commands, func(c command) bool { return c.name == args[0] })
 	if i < 0 {
-		fmt.Fprintf(p.stderr, "vlsbench: unknown command %q; %s\n", args[0], suggest(args[0], commandNames()))
+		fmt.Fprintf(p.stderr, "vlsbench: unknown command %s; %s\n", quote.Of(args[0]), suggest(args[0], commandNames()))
 		return exitUsage
 	}
 	c := commands[i]
@@ -80,7 +81,7 @@ func (p *program) main(args []string) int {
 		fmt.Fprint(p.stdout, c.help(fs))
 		return exitDone
 	case err != nil:
-		err = usagef("%w (see vlsbench %s --help)", err, c.name)
+		err = usagef("%w (see vlsbench %s --help)", flagError(fs, err), c.name)
 	default:
 		err = run(p, fs.Args())
 	}
@@ -91,10 +92,10 @@ func (p *program) main(args []string) int {
 	case errors.Is(err, errInterrupted):
 		return exitInterrupted
 	case errors.As(err, &usage):
-		fmt.Fprintf(p.stderr, "vlsbench %s: %v\n", c.name, err)
+		fmt.Fprintf(p.stderr, "vlsbench %s: %s\n", c.name, quote.Text(err.Error()))
 		return exitUsage
 	}
-	fmt.Fprintf(p.stderr, "vlsbench %s: %v\n", c.name, err)
+	fmt.Fprintf(p.stderr, "vlsbench %s: %s\n", c.name, quote.Text(err.Error()))
 	return exitFailed
 }
 
@@ -211,12 +212,53 @@ func edits(a, b string) int {
 	return row[len(b)]
 }
 
-// noArgs refuses arguments.
-func noArgs(args []string) error {
-	if len(args) > 0 {
-		return usagef("unexpected argument %q", args[0])
+// noArgs refuses arguments of a command that has flags alone.
+func noArgs(fs *pflag.FlagSet, args []string) error {
+	if len(args) == 0 {
+		return nil
 	}
-	return nil
+	want := "nothing"
+	if names := flagNames(fs); names != nil {
+		want = "flags alone: " + strings.Join(names, ", ")
+	}
+	return usagef("unexpected argument %s: want %s", quote.Of(args[0]), want)
+}
+
+func flagNames(fs *pflag.FlagSet) (names []string) {
+	fs.VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
+	return names
+}
+
+// flagError is what is wrong with the flags, and what would be right.
+func flagError(fs *pflag.FlagSet, err error) error {
+	var unknown *pflag.NotExistError
+	var invalid *pflag.InvalidValueError
+	var syntax *pflag.InvalidSyntaxError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Errorf("%s is no flag: want --name or --name=value", quote.Of(syntax.GetSpecifiedFlag()))
+	case errors.As(err, &unknown):
+		name := "--" + unknown.GetSpecifiedName()
+		if short := unknown.GetSpecifiedShortnames(); short != "" {
+			name = "-" + short
+		}
+		if names := flagNames(fs); names != nil {
+			return fmt.Errorf("unknown flag %s; %s", quote.Of(name), suggest(name, names))
+		}
+		return fmt.Errorf("unknown flag %s: there are none", quote.Of(name))
+	case errors.As(err, &invalid):
+		f := invalid.GetFlag()
+		// Of these the library says nothing that a user would know.
+		want := map[string]string{
+			"bool": "true or false", "duration": "a time such as 20ms", "int": "a whole number",
+			"uint64": "a whole number from 0 on",
+		}[f.Value.Type()]
+		if want != "" {
+			return fmt.Errorf("--%s %s: want %s", f.Name, quote.Of(invalid.GetValue()), want)
+		}
+		return fmt.Errorf("--%s: %w", f.Name, errors.Unwrap(invalid))
+	}
+	return err
 }
 
 // oneOf checks a value against the valid ones.
@@ -224,7 +266,7 @@ func oneOf(flag, value string, valid ...string) error {
 	if slices.Contains(valid, value) {
 		return nil
 	}
-	return usagef("%s %q: there are: %s", flag, value, strings.Join(valid, ", "))
+	return usagef("%s %s: there are: %s", flag, quote.Of(value), strings.Join(valid, ", "))
 }
 
 // interrupts is the signals that stop a run.
@@ -239,9 +281,9 @@ func (p *program) interrupts() (signals <-chan os.Signal, stop func()) {
 
 var versionCommand = command{
 	name: "version", doc: "print the version",
-	flags: func(*pflag.FlagSet) func(*program, []string) error {
+	flags: func(fs *pflag.FlagSet) func(*program, []string) error {
 		return func(p *program, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := noArgs(fs, args); err != nil {
 				return err
 			}
 			b := harness.BuildInfo()

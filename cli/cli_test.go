@@ -134,8 +134,8 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"rnu", []string{`"rnu"`, `did you mean "run"?`}},
 		{"frobnicate", []string{`"frobnicate"`, "there are: run, show"}},
-		{"run --frob", []string{"--frob", "run --help"}},
-		{"run now", []string{`"now"`}},
+		{"run --frob", []string{"--frob", "--profile, --strategies", "run --help"}},
+		{"run now", []string{`"now"`, "flags alone: --profile, "}},
 		{"run --profile huge", []string{`"huge"`, "quick, standard, full"}},
 		{"run --strategies ,", []string{"--strategies", "empty name"}},
 		{"run --out " + drawn, []string{"ratio.png", "name another directory"}},
@@ -157,7 +157,7 @@ func TestBadInput(t *testing.T) {
 		{"run --sizes 1048577", []string{"--sizes 1048577", "1 to 1048576"}},
 		{"run --slot 2ms", []string{"--slot 2ms", "3ms"}},
 		{"run --slot 0", []string{"--slot 0s", "3ms"}},
-		{"run --slot soon", []string{"soon", "--slot"}},
+		{"run --slot soon", []string{"soon", "--slot", "20ms"}},
 		{"run --rounds 0", []string{"--rounds 0", "at least 1"}},
 		{"run --rounds -3", []string{"--rounds -3", "at least 1"}},
 		{"run --cpus 8000", []string{"--cpus 8000", "may run on"}},
@@ -172,7 +172,7 @@ func TestBadInput(t *testing.T) {
 		{"run --vcl-config " + conf("rx-fifo-size 4096\ntx-fifo-size 8192"), []string{"vcl.conf", "up to 8192", "at least 65536"}},
 		{"run --threads 2 --procs 2 --vcl-config " + conf("max-workers 3"), []string{"vcl.conf", "max-workers 3", "at least 4"}},
 		{"run --vcl-config " + conf("segment-size 1m"), []string{"vcl.conf", "segment-size 1048576", "at least "}},
-		{"run --seed many", []string{"many", "--seed"}},
+		{"run --seed many", []string{"many", "--seed", "a whole number"}},
 		{"run --format xml", []string{`"xml"`, "table, jsonl, csv, bench"}},
 		{"run --progress loud", []string{`"loud"`, "auto, plain, off"}},
 		{"run --out " + taken, []string{taken, "results.jsonl", "another directory"}},
@@ -181,30 +181,45 @@ func TestBadInput(t *testing.T) {
 		{"show nothing-there", []string{"nothing-there"}},
 		{"show . --format xml", []string{`"xml"`}},
 		{"plot nothing-there", []string{"nothing-there"}},
-		{"run --strategies perworker,session=futexx", []string{"perworker", "session=futexx", "mcs, clh, futex"}},
+		{"run --strategies perworker,session=futexx", []string{"perworker", `session="futexx"`, "mcs, clh, futex"}},
 		{"run --strategies perworker,sesion=mcs", []string{`"sesion"`, "session, queue"}},
 		{"run --strategies perworker,session=mcs,session=tas", []string{"session", "twice", "mcs", "tas"}},
-		{"run --strategies perworker,retake=yes,global", []string{"retake=yes", "bravo", "rwspin"}},
-		{"run --strategies session=mcs,perworker", []string{"session=mcs", "after the strategy"}},
+		{"run --strategies perworker,retake=yes,global", []string{"retake=yes", "bravo", "rwspin", "retake=no"}},
+		{"run --strategies session=mcs,perworker", []string{`"session=mcs"`, "after the strategy"}},
 		{"run --strategies global,session=mcs", []string{"global", `"session"`}},
 		{"run --baseline perworker,where=app", []string{"where=app", "when=always"}},
-		{"locks perworker", []string{`"perworker"`}},
+		{"locks perworker", []string{`"perworker"`, "flags alone: --strategies, --format"}},
 		{"locks --strategies none", []string{`"none"`, "perworker"}},
 		{"locks --strategies perworkr", []string{`"perworkr"`, "perworker, perworker-orig"}},
-		{"locks --strategies perworker,session=qlock", []string{"session=qlock", "mcs, clh, futex"}},
+		{"locks --strategies perworker,session=qlock", []string{`session="qlock"`, "mcs, clh, futex"}},
 		{"locks --strategies spoolrw,wher=app", []string{`"wher"`, "where, when"}},
 		{"locks --strategies spoolrw,enter=try,enter=try", []string{"enter", "twice"}},
 		{"locks --strategies perworker,hold=session", []string{"hold=session", "close=two-phase"}},
 		{"locks --strategies shared,when=several", []string{"when=several", "where=process"}},
 		{"locks --strategies shared-orig,session=mcs", []string{"shared-orig", `"session"`, "none"}},
-		{"locks --strategies spoolrw,pool=rwspin", []string{"rwspin", "keep a writer out", "rwpending"}},
+		{"locks --strategies spoolrw,pool=rwspin", []string{`pool="rwspin"`, "keep a writer out", "mutex, tas, ", "futex, rwmutex, rwpending, phasefair, bravo"}},
+		{"locks --strategies perworker,pool=rwspn", []string{`pool="rwspn"`, "futex, rwmutex, rwpending, phasefair, bravo"}},
+		{"run --strategies perworker,table=rwspin", []string{"rwspin", "keep a writer out", "rwmutex, rwpending, phasefair, bravo", "retake=yes"}},
+		{"run --strategies migrate,table=rwspin", []string{`table="rwspin"`, "keep a writer out", "rwmutex, rwpending, phasefair, bravo"}},
+		{"locks --strategies kernel-tcp", []string{"kernel-tcp has no locks", "null, perworker, "}},
+		{"locks --strategies perworker,kernel-unix,global", []string{"kernel-unix has no locks", "null, perworker, "}},
+		{"locks --strategies all,kernel-unix", []string{"kernel-unix has no locks", "null, perworker, "}},
+		{"locks --strategies perworker,perworker", []string{"perworker is given twice"}},
+		{"run --strategies global,perworker,global", []string{"global is given twice"}},
+		{"run --strategies perworker,io=pool,enter=try,perworker,enter=try,io=pool", []string{"perworker,enter=try,io=pool is given twice"}},
+		{"run --workloads uni,uni", []string{"--workloads", `"uni" is given twice`}},
+		{"run --sizes 64,64", []string{"--sizes", "64 is given twice"}},
+		{"run --cpus 0,0", []string{"--cpus", "CPU 0 is given twice"}},
 		{"locks --format csv", []string{`"csv"`, "table, json"}},
 		{"list", []string{"strategies, knobs, workloads, locks"}},
 		{"list strategy", []string{`"strategy"`, `did you mean "strategies"?`}},
 		{"list locks --format csv", []string{`"csv"`, "table, json"}},
 		{"calibrate --cpus 8000", []string{"8000", "may run on"}},
 		{"calibrate --format csv", []string{`"csv"`, "table, json"}},
-		{"version 2", []string{`"2"`}},
+		{"version 2", []string{`"2"`, "want nothing"}},
+		{"version --frob", []string{`"--frob"`, "there are none"}},
+		{"run -f", []string{`"-f"`, "--profile, "}},
+		{"run --no-plots=maybe", []string{"--no-plots", `"maybe"`, "true or false"}},
 	} {
 		code, out, err := vlsbench(t, strings.Fields(c.args)...)
 		if code != exitUsage || out != "" {
@@ -224,6 +239,37 @@ func TestBadInput(t *testing.T) {
 	}
 	if b, _ := os.ReadFile(filepath.Join(taken, results.FileName)); string(b) != "mine" {
 		t.Errorf("results that were there are now %q", b)
+	}
+}
+
+// What a user typed is shown in quotes and cut, wherever it stands: it may be long,
+// or what a terminal obeys.
+func TestHostileInput(t *testing.T) {
+	t.Chdir(t.TempDir())
+	long := strings.Repeat("x", 100_000)
+	for _, bad := range []string{"\x1b]0;title\x07\x1b[31m", long} {
+		for _, args := range [][]string{
+			{bad},
+			{"list", bad}, {"list", "--format", bad}, {"show", bad}, {"show", bad, bad}, {"show", bad + "/" + bad}, {"plot", bad}, {"version", bad},
+			{"calibrate", bad}, {"calibrate", "--cpus", bad}, {"locks", bad}, {"locks", "--strategies", bad},
+			{"run", bad}, {"run", "--" + bad}, {"run", "--=" + bad}, {"run", "-" + bad}, {"run", "--" + bad + "=1"},
+			{"run", "--strategies", bad}, {"run", "--strategies", "perworker," + bad}, {"run", "--strategies", "perworker," + bad + "=1"},
+			{"run", "--strategies", "perworker,session=" + bad}, {"run", "--strategies", "perworker,session=mcs,session=" + bad},
+			{"run", "--strategies", bad + "=1"}, {"run", "--strategies", bad + ",,"}, {"run", "--baseline", bad},
+			{"run", "--profile", bad}, {"run", "--workloads", bad}, {"run", "--workloads", bad + ",,"}, {"run", "--threads", bad},
+			{"run", "--procs", bad}, {"run", "--sessions", bad}, {"run", "--sizes", bad}, {"run", "--slot", bad}, {"run", "--rounds", bad},
+			{"run", "--seed", bad}, {"run", "--cpus", bad}, {"run", "--pin", bad}, {"run", "--wait", bad}, {"run", "--vcl-config", bad},
+			{"run", "--format", bad}, {"run", "--progress", bad}, {"run", "--no-plots=" + bad},
+		} {
+			code, out, err := vlsbench(t, args...)
+			if code != exitUsage || out != "" || len(err) > 2500 || strings.Count(err, "\n") != 1 || strings.ContainsAny(err, "\x1b\x07") {
+				t.Errorf("%.40q: exit %d, printed %.40q, said %d bytes: %.300q", args, code, out, len(err), err)
+			}
+		}
+	}
+	// A directory of that name is the user's, but such a long one there cannot be.
+	if code, _, err := vlsbench(t, tiny("--out", long)...); code != exitFailed || len(err) > 2500 {
+		t.Errorf("--out: exit %d, %d bytes: %.300q", code, len(err), err)
 	}
 }
 
@@ -436,6 +482,13 @@ func TestFailedRun(t *testing.T) {
 }
 
 func TestList(t *testing.T) {
+	// A value that is always refused is not offered.
+	_, knobs, _ := vlsbench(t, "list", "knobs")
+	for _, line := range strings.Split(knobs, "\n") {
+		if strings.Contains(line, "rwspin") && !strings.HasPrefix(line, "perworker,table=") && !strings.HasPrefix(line, "shared,table=") && !strings.HasPrefix(line, "spoolrw,table=") {
+			t.Errorf("rwspin is offered: %s", line)
+		}
+	}
 	for what, want := range map[string][]string{
 		"strategies": {"global", "null", "perworker", "pipe-corrupt"}, "workloads": {"bi", "pingpong", "uni"}, "locks": {"mutex"},
 		"knobs": {"perworker,session", "spoolrw,close"},

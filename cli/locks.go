@@ -19,15 +19,20 @@ var locksCommand = command{
 		fs.Var(&names, "strategies", "strategies to count, with knobs if any (default all that are built)")
 		format := fs.String("format", "table", "table or json")
 		return func(p *program, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := noArgs(fs, args); err != nil {
 				return err
 			}
 			if err := oneOf("--format", *format, "table", "json"); err != nil {
 				return err
 			}
-			all, err := chosen(names)
+			all, err := names.chosen()
 			if err != nil {
 				return err
+			}
+			for _, s := range all {
+				if s.Kind == vls.Kernel {
+					return usagef("%s has no locks that could be counted: what excludes its threads is in the kernel; there are: %s", s.Name, strings.Join(countable(), ", "))
+				}
 			}
 			var rows []census.Row
 			for _, s := range all {
@@ -60,30 +65,14 @@ too if the locks of a strategy are taken in a circle, and where.
 `,
 }
 
-// chosen is the strategies of those names, by default all that are built.
-func chosen(names []string) (all []vls.Strategy, err error) {
-	everything := len(names) == 0
-	for _, n := range names {
-		everything = everything || n == "all"
-	}
-	if everything {
-		for _, s := range vls.Strategies() {
-			if s.Kind == vls.Built {
-				all = append(all, s)
-			}
+// countable is the strategies whose locks can be counted.
+func countable() (names []string) {
+	for _, s := range vls.Strategies() {
+		if s.Kind != vls.Kernel {
+			names = append(names, s.Name)
 		}
 	}
-	for _, n := range names {
-		if n == "all" {
-			continue
-		}
-		s, err := vls.Lookup(n)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		all = append(all, s)
-	}
-	return all, nil
+	return names
 }
 
 // printLocks prints what one strategy takes.

@@ -10,6 +10,7 @@ import (
 
 	"vlsbench/harness"
 	"vlsbench/hw"
+	"vlsbench/internal/quote"
 	"vlsbench/internal/summary"
 	"vlsbench/locks"
 	"vlsbench/plots"
@@ -129,7 +130,7 @@ var listCommand = command{
 			case "locks":
 				return p.list(*format, lockRows())
 			}
-			return usagef("unknown list %q; %s", args[0], suggest(args[0], []string{"strategies", "knobs", "workloads", "locks"}))
+			return usagef("unknown list %s; %s", quote.Of(args[0]), suggest(args[0], []string{"strategies", "knobs", "workloads", "locks"}))
 		}
 	},
 	examples: `  vlsbench list strategies
@@ -217,7 +218,7 @@ var calibrateCommand = command{
 		var r request
 		fs.Var(&r.cpus, "cpus", "the two CPUs to measure on (default as run would pin)")
 		return func(p *program, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := noArgs(fs, args); err != nil {
 				return err
 			}
 			if err := oneOf("--format", *format, "table", "json"); err != nil {

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -11,6 +13,7 @@ import (
 	"vlsbench/core"
 	"vlsbench/harness"
 	"vlsbench/hw"
+	"vlsbench/internal/quote"
 	"vlsbench/results"
 	"vlsbench/vls"
 	"vlsbench/workloads"
@@ -134,7 +137,11 @@ func (r request) vcl(p *results.Plan) (notes []string, err error) {
 	}
 	f, err := os.Open(r.vclConfig)
 	if err != nil {
-		return nil, usagef("--vcl-config: %w", err)
+		var at *fs.PathError
+		if errors.As(err, &at) {
+			err = at.Err // without the path, which may be too long to be one
+		}
+		return nil, usagef("--vcl-config %s: %w", quote.Of(r.vclConfig), err)
 	}
 	defer f.Close()
 	c, read, err := core.ReadConfig(f)
@@ -150,27 +157,14 @@ func (r request) vcl(p *results.Plan) (notes []string, err error) {
 
 // strategiesOf fills in the strategies and the baseline.
 func (r request) strategiesOf(p *results.Plan) (notes []string, err error) {
-	names := []string(r.strategies)
-	if len(names) == 0 || slices.Contains(names, "all") {
-		for _, s := range vls.Strategies() {
-			if s.Kind == vls.Built && !slices.Contains(names, s.Name) {
-				names = append(names, s.Name)
-			}
-		}
-		names = slices.DeleteFunc(names, func(n string) bool { return n == "all" })
+	all, err := r.strategies.chosen()
+	if err != nil {
+		return nil, err
 	}
-	// Knobs in another order, or a strategy named twice, make no other strategy.
-	var known []string
-	for _, n := range names {
-		s, err := vls.Lookup(n)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		if !slices.Contains(known, s.Name) {
-			known = append(known, s.Name)
-		}
+	var names []string
+	for _, s := range all {
+		names = append(names, s.Name)
 	}
-	names = known
 	if r.given("baseline") { // its default need not be there
 		s, err := vls.Lookup(r.baseline)
 		if err != nil {
@@ -320,11 +314,12 @@ func (l *list) Type() string   { return "a,b" }
 func (l *list) Set(s string) error {
 	for _, name := range strings.Split(s, ",") {
 		if name = strings.TrimSpace(name); name == "" {
-			return fmt.Errorf("an empty name in %q: want names with commas between them", s)
+			return fmt.Errorf("an empty name in %s: want names with commas between them", quote.Of(s))
 		}
-		if !slices.Contains(*l, name) {
-			*l = append(*l, name)
+		if slices.Contains(*l, name) {
+			return fmt.Errorf("%s is given twice", quote.Of(name))
 		}
+		*l = append(*l, name)
 	}
 	return nil
 }
@@ -340,6 +335,36 @@ func (l *strategyList) Set(s string) error {
 	names, err := vls.SplitNames(s)
 	*l = append(*l, names...)
 	return err
+}
+
+// chosen is the strategies that are named; all, and none named, are those that are
+// built. The error names one that there is not, or that is there twice: knobs in
+// another order make no other strategy.
+func (l strategyList) chosen() (chosen []vls.Strategy, err error) {
+	has := func(name string) bool {
+		return slices.ContainsFunc(chosen, func(s vls.Strategy) bool { return s.Name == name })
+	}
+	for _, n := range l {
+		if n == "all" {
+			continue
+		}
+		s, err := vls.Lookup(n)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		if has(s.Name) {
+			return nil, usagef("--strategies: %s is given twice", s.Name)
+		}
+		chosen = append(chosen, s)
+	}
+	if len(l) == 0 || slices.Contains(l, "all") {
+		for _, s := range vls.Strategies() {
+			if s.Kind == vls.Built && !has(s.Name) {
+				chosen = append(chosen, s)
+			}
+		}
+	}
+	return chosen, nil
 }
 
 // ints is a flag of whole numbers, 1,2.
@@ -359,11 +384,12 @@ func (l *ints) Set(s string) error {
 	for _, f := range strings.Split(s, ",") {
 		v, err := strconv.Atoi(strings.TrimSpace(f))
 		if err != nil {
-			return fmt.Errorf("%q is not a whole number; want a list such as 1,2", f)
+			return fmt.Errorf("%s is not a whole number; want a list such as 1,2", quote.Of(f))
 		}
-		if !slices.Contains(*l, v) {
-			*l = append(*l, v)
+		if slices.Contains(*l, v) {
+			return fmt.Errorf("%d is given twice", v)
 		}
+		*l = append(*l, v)
 	}
 	return nil
 }
@@ -377,12 +403,13 @@ func (l *cpuList) Set(s string) error {
 	for _, f := range strings.Split(s, ",") {
 		set, err := hw.ParseCPUList(f)
 		if err != nil || set.Len() == 0 {
-			return fmt.Errorf("%q is no CPU; want a list such as 0,1 or 0-3", f)
+			return fmt.Errorf("%s is no CPU; want a list such as 0,1 or 0-3", quote.Of(f))
 		}
 		for _, cpu := range set.List() {
-			if !slices.Contains(*l, cpu) {
-				*l = append(*l, cpu)
+			if slices.Contains(*l, cpu) {
+				return fmt.Errorf("CPU %d is given twice", cpu)
 			}
+			*l = append(*l, cpu)
 		}
 	}
 	return nil

@@ -27,7 +27,7 @@ var runCommand = command{
 		o := &output{}
 		r := runFlags(fs, o)
 		return func(p *program, args []string) error {
-			if err := noArgs(args); err != nil {
+			if err := noArgs(fs, args); err != nil {
 				return err
 			}
 			return p.run(*r, *o)
@@ -130,8 +130,8 @@ func (p *program) run(r request, o output) error {
 	for _, n := range notes {
 		fmt.Fprintf(p.stderr, "note: %s\n", n)
 	}
-	fmt.Fprintf(p.stderr, "%d strategies, %d cells, %d rounds: about %s; results go to %s\n",
-		len(plan.Strategies), len(plan.Cells), plan.Rounds, roughly(harness.Estimate(plan)), file)
+	fmt.Fprintf(p.stderr, "%s, %s, %s: about %s; results go to %s\n",
+		counted(len(plan.Strategies), "strategy", "strategies"), counted(len(plan.Cells), "cell", "cells"), counted(plan.Rounds, "round", "rounds"), roughly(harness.Estimate(plan)), file)
 
 	keep := &keeper{w: writer, stderr: p.stderr}
 	err = p.supervise(harness.Options{
@@ -299,6 +299,14 @@ func (p *program) print(set *results.Set, sum *summary.Summary, format string) e
 		return results.WriteBench(p.stdout, set)
 	}
 	return summary.WriteTable(p.stdout, *sum)
+}
+
+// counted is so many of something.
+func counted(n int, one, several string) string {
+	if n == 1 {
+		several = one
+	}
+	return fmt.Sprintf("%d %s", n, several)
 }
 
 // roughly is a duration for a person.

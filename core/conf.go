@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vlsbench/fifo"
+	"vlsbench/internal/quote"
 )
 
 // Limits of the time-outs of a vcl.conf, and of a configuration.
@@ -83,20 +84,20 @@ func ReadConfig(r io.Reader) (c Config, notes []string, err error) {
 		switch {
 		case len(words) == 0:
 		case closed:
-			return Config{}, nil, fmt.Errorf("line %d: %q after the end of the section: want nothing", line, words[0])
+			return Config{}, nil, fmt.Errorf("line %d: %s after the end of the section: want nothing", line, quote.Of(words[0]))
 		case !open:
 			rest, ok := section(text)
 			switch {
 			case !ok:
-				return Config{}, nil, fmt.Errorf("line %d: %q: want the section, \"vcl {\"", line, words[0])
+				return Config{}, nil, fmt.Errorf("line %d: %s: want the section, \"vcl {\"", line, quote.Of(words[0]))
 			case rest != "":
-				return Config{}, nil, fmt.Errorf("line %d: %q after \"vcl {\": want a line for each name, and one for \"}\"", line, rest)
+				return Config{}, nil, fmt.Errorf("line %d: %s after \"vcl {\": want a line for each name, and one for \"}\"", line, quote.Of(rest))
 			}
 			open = true
 		case words[0] == "}" && len(words) == 1:
 			closed = true
 		case words[len(words)-1] == "}":
-			return Config{}, nil, fmt.Errorf("line %d: \"}\" behind %q: want it on a line of its own", line, words[0])
+			return Config{}, nil, fmt.Errorf("line %d: \"}\" behind %s: want it on a line of its own", line, quote.Of(words[0]))
 		default:
 			note, err := c.set(options, words)
 			if err != nil {
@@ -158,14 +159,14 @@ func (c *Config) set(options []confOption, words []string) (note string, err err
 	for _, o := range options {
 		names = append(names, o.name)
 	}
-	return "", fmt.Errorf("unknown name %q; there are: %s", words[0], strings.Join(names, ", "))
+	return "", fmt.Errorf("unknown name %s; there are: %s", quote.Of(words[0]), strings.Join(names, ", "))
 }
 
 func (c *Config) setOption(o confOption, values []string) (note string, err error) {
 	value := strings.Join(values, " ")
 	switch {
 	case o.kind == "" && len(values) != 0:
-		return "", fmt.Errorf("%s takes no value, not %q", o.name, value)
+		return "", fmt.Errorf("%s takes no value, not %s", o.name, quote.Of(value))
 	case o.kind == "text" && len(values) != 1:
 		return "", fmt.Errorf("%s %s: want one value", o.name, value)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"vlsbench/fifo"
+	"vlsbench/internal/quote"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,7 +58,7 @@ func ParseWait(s string) (Wait, error) {
 			return Wait(w), nil
 		}
 	}
-	return 0, fmt.Errorf("unknown wait %q; there are: spin, adaptive, park", s)
+	return 0, fmt.Errorf("unknown wait %s; there are: spin, adaptive, park", quote.Of(s))
 }
 
 // EpollEvent is an interest or a report: EPOLL* bits, and a word of the

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"unsafe"
 
+	"vlsbench/internal/quote"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -35,7 +37,7 @@ func ParseCPUList(s string) (CPUSet, error) {
 			hi, err = parseCPU(last)
 		}
 		if err != nil || lo > hi {
-			return CPUSet{}, fmt.Errorf("CPU list %q: %q is neither a CPU number (0 to %d) nor a range like 0-3", s, part, maxCPUs-1)
+			return CPUSet{}, fmt.Errorf("CPU list %s: %s is neither a CPU number (0 to %d) nor a range like 0-3", quote.Of(s), quote.Of(part), maxCPUs-1)
 		}
 		for cpu := lo; cpu <= hi; cpu++ {
 			set.add(cpu)

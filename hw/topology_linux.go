@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"vlsbench/internal/quote"
 )
 
 // CPU is one logical CPU.
@@ -218,7 +220,7 @@ func ParsePinPolicy(s string) (PinPolicy, error) {
 			return PinPolicy(p), nil
 		}
 	}
-	return 0, fmt.Errorf("unknown pin policy %q; there are: %s", s, strings.Join(pinNames[:], ", "))
+	return 0, fmt.Errorf("unknown pin policy %s; there are: %s", quote.Of(s), strings.Join(pinNames[:], ", "))
 }
 
 // Order lists every CPU once, thread i being meant for the i-th; nil for

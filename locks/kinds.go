@@ -3,6 +3,8 @@ package locks
 import (
 	"fmt"
 	"strings"
+
+	"vlsbench/internal/quote"
 )
 
 // Kind is one kind of lock that can be asked for by name, and what it promises.
@@ -116,7 +118,7 @@ func NewRW(kind string) (RW, error) {
 }
 
 func unknownKind(what, kind string, rw bool) error {
-	return fmt.Errorf("unknown %s %q; there are: %s", what, kind, names(Place{RW: rw}))
+	return fmt.Errorf("unknown %s %s; there are: %s", what, quote.Of(kind), names(Place{RW: rw}))
 }
 
 // Place is where a lock is to stand, and what is asked of it there.
@@ -144,7 +146,24 @@ func (p Place) Check(kind string) error {
 	if p.RW {
 		what = "readers-writer lock"
 	}
-	return fmt.Errorf("%s: unknown %s %q; there are: %s", p.Name, what, kind, names(p))
+	return fmt.Errorf("%s: unknown %s %s; there are: %s", p.Name, what, quote.Of(kind), names(p))
+}
+
+// Kinds lists the kinds that can stand there, and says of each other one of its
+// sort why it cannot.
+func (p Place) Kinds() (names []string, refused map[string]string) {
+	refused = make(map[string]string)
+	for _, k := range Kinds() {
+		if k.RW != p.RW {
+			continue
+		}
+		if why := p.refuses(k); why != "" {
+			refused[k.Name] = why
+		} else {
+			names = append(names, k.Name)
+		}
+	}
+	return names, refused
 }
 
 // refuses is why a kind of the right sort cannot stand there.
@@ -160,12 +179,7 @@ func (p Place) refuses(k Kind) string {
 
 // names lists the kinds that can stand at a place.
 func names(p Place) string {
-	var names []string
-	for _, k := range Kinds() {
-		if k.RW == p.RW && p.refuses(k) == "" {
-			names = append(names, k.Name)
-		}
-	}
+	names, _ := p.Kinds()
 	if len(names) == 0 {
 		return "none"
 	}

@@ -13,6 +13,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"vlsbench/internal/quote"
 )
 
 const (
@@ -33,7 +35,7 @@ type Writer struct {
 // exists is never written to.
 func Create(path string) (*Writer, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("results: no directory for %s: %w", path, err)
+		return nil, fmt.Errorf("results: no directory for %s: %w", quote.Of(path), bare(err))
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	switch {
@@ -242,6 +244,16 @@ func (s *Set) Spoiled() map[Cell]map[int]bool {
 	return spoiled
 }
 
+// bare is an error of the file system without the path, which may be too long to
+// be one.
+func bare(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return at.Err
+	}
+	return err
+}
+
 // Find gives the results file that RUN on a command line means: a results file,
 // a run's directory, the ID of a run under [RunsDir], or "latest" for the one
 // there that was written to last.
@@ -261,7 +273,7 @@ func find(arg, runs string) (string, error) {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
-			return "", fmt.Errorf("results: %w", err)
+			return "", fmt.Errorf("results: %s: %w", quote.Of(path), bare(err))
 		case !info.IsDir():
 			return path, nil
 		}
@@ -287,7 +299,7 @@ func find(arg, runs string) (string, error) {
 			there += fmt.Sprintf(" and %d older ones", len(known)-few)
 		}
 	}
-	return "", fmt.Errorf("results: no run %q: a results file, a run's directory, latest, or the ID of a run under %s (there: %s)", arg, runs, there)
+	return "", fmt.Errorf("results: no run %s: a results file, a run's directory, latest, or the ID of a run under %s (there: %s)", quote.Of(arg), runs, there)
 }
 
 // runsIn lists the runs under a directory, the one written to last first.

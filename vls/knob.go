@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"vlsbench/internal/quote"
 )
 
 // Knob is a decision of a strategy that a user can take otherwise, by writing
@@ -13,6 +15,7 @@ type Knob struct {
 	Doc     string // one line
 	Default string
 	Values  []string
+	Refused map[string]string // what one would look for in Values, and why it is not there
 }
 
 // tuned is s with the knobs that a user set, as "knob=value". The name of what
@@ -28,13 +31,17 @@ func (s Strategy) tuned(settings []string) (Strategy, error) {
 		case !ok && i >= 0:
 			return s, fmt.Errorf("strategy %s: knob %s without a value: want %s=VALUE, with one of: %s", s.Name, name, name, strings.Join(s.Knobs[i].Values, ", "))
 		case !ok:
-			return s, fmt.Errorf("strategy %s: %q is no setting: want knob=value, with a knob of: %s", s.Name, kv, s.knobNames())
+			return s, fmt.Errorf("strategy %s: %s is no setting: want knob=value, with a knob of: %s", s.Name, quote.Of(kv), s.knobNames())
 		case i < 0:
-			return s, fmt.Errorf("strategy %s: unknown knob %q; there are: %s", s.Name, name, s.knobNames())
+			return s, fmt.Errorf("strategy %s: unknown knob %s; there are: %s", s.Name, quote.Of(name), s.knobNames())
 		case set[name] != "":
-			return s, fmt.Errorf("strategy %s: knob %s is given twice, as %s and as %s", s.Name, name, set[name], value)
+			return s, fmt.Errorf("strategy %s: knob %s is given twice, as %s and as %s", s.Name, name, quote.Of(set[name]), quote.Of(value))
 		case !slices.Contains(s.Knobs[i].Values, value):
-			return s, fmt.Errorf("strategy %s: %s=%s: want one of: %s", s.Name, name, value, strings.Join(s.Knobs[i].Values, ", "))
+			why := ""
+			if k := s.Knobs[i]; k.Refused[value] != "" {
+				why = k.Refused[value] + "; "
+			}
+			return s, fmt.Errorf("strategy %s: %s=%s: %swant one of: %s", s.Name, name, quote.Of(value), why, strings.Join(s.Knobs[i].Values, ", "))
 		}
 		set[name] = value
 	}
@@ -73,7 +80,7 @@ func SplitNames(list string) ([]string, error) {
 		word = strings.TrimSpace(word)
 		switch {
 		case word == "":
-			return nil, fmt.Errorf("an empty name in %q: want names with commas between them", list)
+			return nil, fmt.Errorf("an empty name in %s: want names with commas between them", quote.Of(list))
 		case !strings.Contains(word, "="):
 			if n := len(names); n > 0 && bareKnob(names[n-1], word) {
 				names[n-1] += "," + word
@@ -81,7 +88,7 @@ func SplitNames(list string) ([]string, error) {
 			}
 			names = append(names, word)
 		case len(names) == 0:
-			return nil, fmt.Errorf("%q in %q: a knob stands after the strategy it is of, as in perworker,%s", word, list, word)
+			return nil, fmt.Errorf("%s in %s: a knob stands after the strategy it is of, as in perworker,session=mcs", quote.Of(word), quote.Of(list))
 		default:
 			names[len(names)-1] += "," + word
 		}

@@ -15,7 +15,7 @@ func init() {
 		Name: "tunable", Doc: "a strategy with knobs", Kind: vls.Busted, New: made,
 		Knobs: []vls.Knob{
 			{Name: "first", Default: "a", Values: []string{"a", "b"}},
-			{Name: "second", Default: "x", Values: []string{"x", "y"}},
+			{Name: "second", Default: "x", Values: []string{"x", "y"}, Refused: map[string]string{"z": "it is a letter too many"}},
 		},
 		Tune: func(set map[string]string) (func(vls.Options) (vls.App, error), error) {
 			if set["first"] == "b" && set["second"] == "x" {
@@ -50,10 +50,11 @@ func TestKnobs(t *testing.T) {
 		want []string
 	}{
 		{"tunable,third=a", []string{`"third"`, "first, second"}},
-		{"tunable,first=c", []string{"first=c", "a, b"}},
-		{"tunable,first=", []string{"first=", "a, b"}},
+		{"tunable,first=c", []string{`first="c": want one of: a, b`}},
+		{"tunable,first=", []string{`first=""`, "a, b"}},
 		{"tunable,first=a,first=b", []string{"first", "twice", "a", "b"}},
 		{"tunable,first=a,first=a", []string{"twice"}},
+		{"tunable,second=z", []string{`second="z": it is a letter too many; want one of: x, y`}},
 		{"tunable,first", []string{"knob first without a value", "first=VALUE", "a, b"}},
 		{"tunable,third", []string{`"third"`, "knob=value", "first, second"}},
 		{"tunable,", []string{"knob=value"}},

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"vlsbench/core"
+	"vlsbench/internal/quote"
 )
 
 // Kind says what a registered strategy is for.
@@ -108,7 +109,7 @@ func Lookup(name string) (Strategy, error) {
 		for _, s := range Strategies() {
 			names = append(names, s.Name)
 		}
-		return Strategy{}, fmt.Errorf("unknown strategy %q; there are: %s", name, strings.Join(names, ", "))
+		return Strategy{}, fmt.Errorf("unknown strategy %s; there are: %s", quote.Of(name), strings.Join(names, ", "))
 	}
 	if len(words) > 1 {
 		return s.tuned(words[1:])

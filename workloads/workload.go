@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"vlsbench/core"
+	"vlsbench/internal/quote"
 )
 
 // Bounds of [Params].
@@ -228,7 +229,7 @@ func Lookup(name string) (Workload, error) {
 		for _, w := range List() {
 			names = append(names, w.Name)
 		}
-		return Workload{}, fmt.Errorf("unknown workload %q; there are: %s", name, strings.Join(names, ", "))
+		return Workload{}, fmt.Errorf("unknown workload %s; there are: %s", quote.Of(name), strings.Join(names, ", "))
 	}
 	return w, nil
 }

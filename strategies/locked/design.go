@@ -196,16 +196,6 @@ func isRW(kind string) bool {
 	return false
 }
 
-// kindNames are the kinds of one sort.
-func kindNames(rw bool) (names []string) {
-	for _, k := range locks.Kinds() {
-		if k.RW == rw {
-			names = append(names, k.Name)
-		}
-	}
-	return names
-}
-
 // knobs are what a user can choose of a design.
 func (d Design) knobs() (knobs []vls.Knob) {
 	for _, s := range decisions {
@@ -216,9 +206,17 @@ func (d Design) knobs() (knobs []vls.Knob) {
 		knobs = append(knobs, k)
 	}
 	for _, p := range d.places() {
-		k := vls.Knob{Name: p.Name, Doc: "kind of " + p.doc, Default: *p.kind, Values: kindNames(p.RW)}
-		if p.Name == "pool" {
-			k.Values = append(kindNames(false), kindNames(true)...)
+		k := vls.Knob{Name: p.Name, Doc: "kind of " + p.doc, Default: *p.kind}
+		switch p.Name {
+		case "table": // which of them, retake says
+			k.Values, _ = locks.Place{Name: p.Name, RW: true}.Kinds()
+		case "pool":
+			var rw []string
+			k.Values, _ = locks.Place{Name: p.Name}.Kinds()
+			rw, k.Refused = locks.Place{Name: p.Name, RW: true, Writers: true}.Kinds()
+			k.Values = append(k.Values, rw...)
+		default:
+			k.Values, k.Refused = p.Kinds()
 		}
 		knobs = append(knobs, k)
 	}
@@ -258,8 +256,17 @@ func (d *Design) check() error {
 	}
 	for _, p := range d.places() {
 		if err := p.Check(*p.kind); err != nil {
-			if d.Retake && p.Name == "table" {
-				return fmt.Errorf("with retake=yes %w", err)
+			if p.Name != "table" {
+				return err
+			}
+			is, other := "no", "yes"
+			if d.Retake {
+				is, other = other, is
+			}
+			err = fmt.Errorf("with retake=%s %w", is, err)
+			o := *d
+			if o.Retake = !d.Retake; o.places()[0].Check(*p.kind) == nil {
+				err = fmt.Errorf("%w; with retake=%s it can be one", err, other)
 			}
 			return err
 		}

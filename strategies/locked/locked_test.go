@@ -76,8 +76,8 @@ func TestHoldSession(t *testing.T) {
 var refused = map[string]string{
 	"spoolrw,where=app":                  "when=always",
 	"spoolrw,retake=yes":                 "there are: rwspin",
-	"spoolrw,table=rwspin":               "keep a writer out",
-	"spoolrw,pool=rwspin":                "rwpending, phasefair",
+	"spoolrw,table=rwspin":               "with retake=yes it can be one",
+	"spoolrw,pool=rwspin":                "futex, rwmutex, rwpending, phasefair",
 	"perworker,hold=session":             "close=two-phase",
 	"perworker,retake=yes,table=rwmutex": "rwspin",
 	"shared,when=several":                "where=process",

@@ -84,11 +84,7 @@ func (d design) knobs() (knobs []vls.Knob) {
 	}
 	for _, p := range d.places() {
 		k := vls.Knob{Name: p.Name, Doc: "kind of " + p.doc, Default: *p.kind}
-		for _, l := range locks.Kinds() {
-			if l.RW == p.RW {
-				k.Values = append(k.Values, l.Name)
-			}
-		}
+		k.Values, k.Refused = p.Kinds()
 		knobs = append(knobs, k)
 	}
 	return knobs

@@ -61,11 +61,11 @@ func lookup(t *testing.T, name string) vls.Strategy {
 // refused are settings that cannot work, or that there are not, and what the error
 // has to say.
 var refused = map[string]string{
-	"migrate,table=rwspin":    "strategy migrate: table cannot be a rwspin: its readers can keep a writer out for ever; there are: rwmutex, rwpending, phasefair, bravo",
-	"migrate,handles=rwspin":  "strategy migrate: handles cannot be a rwspin: its readers can keep a writer out for ever; there are: rwmutex, rwpending, phasefair, bravo",
-	"migrate,session=bravo":   "session=bravo: want one of: mutex, tas, ttas, ticket, mcs, clh, futex",
-	"migrate,table=ttas":      "table=ttas: want one of: rwmutex, rwspin, rwpending, phasefair, bravo",
-	"migrate,rpc=process":     "rpc=process: want one of: worker, app",
+	"migrate,table=rwspin":    `strategy migrate: table="rwspin": its readers can keep a writer out for ever; want one of: rwmutex, rwpending, phasefair, bravo`,
+	"migrate,handles=rwspin":  `strategy migrate: handles="rwspin": its readers can keep a writer out for ever; want one of: rwmutex, rwpending, phasefair, bravo`,
+	"migrate,session=bravo":   `session="bravo": want one of: mutex, tas, ttas, ticket, mcs, clh, futex`,
+	"migrate,table=ttas":      `table="ttas": want one of: rwmutex, rwpending, phasefair, bravo`,
+	"migrate,rpc=process":     `rpc="process": want one of: worker, app`,
 	"migrate,queue=mcs":       `unknown knob "queue"; there are: where, lookup, rpc, table, session, handles, request, shared`,
 	"migrate,rpc=app,rpc=app": "knob rpc is given twice",
 }
