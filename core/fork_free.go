@@ -38,7 +38,7 @@ func (t *Thread) forkFree(child *Worker, made func(parent, child *Session)) (*Wo
 		if made != nil {
 			made(p, c)
 		}
-		c.life.Store(key>>32<<lifeGen | lifePin | shared)
+		c.begin(lifePin | shared)
 		if sched.Enabled {
 			sched.Point("fork: an image is whole, before anybody finds it")
 		}
