@@ -21,7 +21,6 @@ import (
 type ready struct {
 	of     *Session
 	gen    uint64                   // of the session's use
-	index  uint32                   // of its slot
 	groups atomic.Pointer[[]*group] // replaced whole, and only grows
 	from   atomic.Uint32            // place at which the next look begins
 	hot    atomic.Uint32            // hot places that the last look met
@@ -86,7 +85,7 @@ func (s *Session) edge(count *atomic.Uint32, shift int) {
 }
 
 func newReady(s *Session) *epollSet {
-	r := &ready{of: s, gen: uint64(s.handle) >> 32, index: s.handle.Index()}
+	r := &ready{of: s, gen: uint64(s.handle) >> 32}
 	r.groups.Store(new([]*group))
 	return &epollSet{free: r}
 }
