@@ -147,6 +147,9 @@ func (t *Thread) epollCtlFree(r *ready, op int, s *Session, ev *EpollEvent) erro
 			s.member.CompareAndSwap(m, nil) // the set was closed
 			return syscall.EBADFD
 		}
+		if !m.stays() {
+			return syscall.EBADFD
+		}
 	} else if !r.add(m) {
 		return syscall.EBADFD
 	}
@@ -171,10 +174,16 @@ func (r *ready) add(m *member) bool {
 		sched.Point("set: a member has its place, before its session has it")
 	}
 	m.s.member.Store(m)
+	return m.stays()
+}
+
+// stays takes a new member out again if its set is closed by now: who closes it may
+// have come by its place before.
+func (m *member) stays() bool {
 	if sched.Enabled {
 		sched.Point("set: a member, before the look whether the set is closed")
 	}
-	if r.closed() {
+	if m.set.closed() {
 		m.leave()
 		return false
 	}
