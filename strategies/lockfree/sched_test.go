@@ -661,6 +661,44 @@ func TestSchedulesPollInherited(t *testing.T) {
 	}
 }
 
+// TestSchedulesHandleOf has a thread look a session up by its handle and then by
+// its index, while another closes it: what the first look does not find the second
+// does not.
+func TestSchedulesHandleOf(t *testing.T) {
+	between := 0
+	rep := sched.Explore(t, sched.Options{Schedules: 300}, func(r *sched.Run) {
+		l := newLab(t)
+		closer, asker := l.thread(), l.thread()
+		s, err := closer.Create(vls.TCP, true)
+		must(t, err)
+		index, _, err := closer.SessionIndex(s)
+		must(t, err)
+		closed := false
+		r.Go("closer", func() {
+			err := closer.Close(s)
+			if closed = true; err != nil {
+				r.Fatalf("close: %v", err)
+			}
+		})
+		r.Go("asker", func() {
+			if _, err := asker.SessionHandle(s); err != syscall.EBADFD {
+				return
+			}
+			if !closed {
+				between++
+			}
+			if h, err := asker.HandleOf(index); err != syscall.EBADFD {
+				r.Errorf("handle_of: %#x, %v, of a session that was not found by its handle", uint64(h), err)
+			}
+		})
+		r.Check(func() { l.end() })
+	})
+	if between == 0 {
+		t.Error("no look came in the middle of a close")
+	}
+	t.Logf("%d schedules, the longest of %d steps, %d with a look in the middle of the close", rep.Schedules, rep.Longest, between)
+}
+
 // TestSchedulesForkBesideSets has a process fork while another thread of it closes
 // a set, and makes in its slot a session, or another set for a session that has
 // none: the child has in each slot what was there once, whole, and its old set says
