@@ -38,20 +38,25 @@ func (t *Thread) forkFree(child *Worker, made func(parent, child *Session)) (*Wo
 		if made != nil {
 			made(p, c)
 		}
-		c.life.Store(key>>32<<lifeGen | lifePin | shared)
+		c.begin(lifePin | shared)
 		if sched.Enabled {
 			sched.Point("fork: an image is whole, before anybody finds it")
 		}
 		child.sessions.show(key, name)
 	}
+	sets := make(map[*ready]*ready) // the child's, by the parent's
 	each(true, func(p *Session, name uint64) error {
 		key, c := child.sessions.image(Handle(name).Index())
 		c.image(child, p, Handle(key))
 		c.epoll = newReady(c)
+		sets[p.epoll.free] = c.epoll.free
 		enter(p, c, key, name, 0)
 		return nil
 	})
 	err := each(false, func(p *Session, name uint64) error {
+		if child.sessions.Live(Handle(name).Index()) != 0 {
+			return nil // a set was closed meanwhile, and this made in its slot
+		}
 		if p.sh.Load() == nil && !t.shareFree(p) {
 			return syscall.ENOMEM
 		}
@@ -62,8 +67,8 @@ func (t *Thread) forkFree(child *Worker, made func(parent, child *Session)) (*Wo
 		c.failed.Store(p.failed.Load())
 		enter(p, c, key, name, lifeShared)
 		if m := p.member.Load(); m != nil {
-			if set := child.sessions.Get(child.sessions.Live(m.set.index)); set != nil && set.epoll != nil {
-				o := &member{set: set.epoll.free, s: c, gen: key >> 32, events: m.events, data: m.data}
+			if set := sets[m.set]; set != nil {
+				o := &member{set: set, s: c, gen: key >> 32, events: m.events, data: m.data}
 				o.state.Store(m.state.Load() &^ stateGone)
 				c.flags.Or(p.flags.Load() & memberFlags)
 				o.set.add(o)

@@ -113,3 +113,49 @@ func TestExitWhileInside(t *testing.T) {
 		t.Errorf("%+v is not free", n)
 	}
 }
+
+// A set that a child has by fork is biased to a thread of the child as any session
+// is: another thread finds that it is inside.
+func TestForkedSetBias(t *testing.T) {
+	_, _, one, two, _, _ := freeWorld(t)
+	s, err := one.EpollCreate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := s.Handle()
+	one.Release(s, BothEnds)
+	cw, err := two.Fork(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a, b Thread
+	for _, th := range []*Thread{&a, &b} {
+		if err := cw.InitThread(th, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s, err = a.Claim(h, RxEnd, false); err != nil {
+		t.Fatal(err)
+	}
+	a.Release(s, RxEnd)
+	if _, err := a.Claim(h, BothEnds, true); err != nil || !a.Entered() {
+		t.Fatalf("claim by a bias: %v, inside by it: %v", err, a.Entered())
+	}
+	if o, err := b.reclaimed(h, BothEnds); err != syscall.EWOULDBLOCK {
+		t.Fatalf("claim of what another is inside of: %v, want EWOULDBLOCK", err)
+	} else if o.life.Load()&lifeBiased == 0 {
+		t.Fatal("the bias of who is inside was ended")
+	}
+	a.Release(s, BothEnds)
+	if o, err := b.Claim(h, BothEnds, true); err != nil {
+		t.Fatal(err)
+	} else {
+		b.Release(o, BothEnds)
+	}
+}
+
+// reclaimed claims ends, if they can be had at once.
+func (t *Thread) reclaimed(h Handle, e Ends) (*Session, error) {
+	sl := t.w.sessions.find(uint64(h))
+	return &sl.v, t.reclaim(&sl.v, e, goesOn)
+}

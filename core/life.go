@@ -80,13 +80,18 @@ func (s *Session) born() {
 		s.refs.Store(1)
 		return
 	}
-	if s.place == 0 {
-		s.place = s.handle.Index() + 1
-	}
 	s.missed.Store(0)
 	s.full.Store(0)
 	s.failed.Store(0)
-	s.life.Store(uint64(s.handle)>>32<<lifeGen | lifePin | uint64(BothEnds))
+	s.begin(lifePin | uint64(BothEnds))
+}
+
+// begin gives a slot the life of a new use, with these bits.
+func (s *Session) begin(l uint64) {
+	if s.place == 0 {
+		s.place = s.handle.Index() + 1
+	}
+	s.life.Store(uint64(s.handle)>>32<<lifeGen | l)
 }
 
 // manners is what who meets a claim does.

@@ -22,7 +22,6 @@ import (
 type ready struct {
 	of     *Session
 	gen    uint64                 // of the session's use
-	index  uint32                 // of its slot
 	groups atomic.Pointer[groups] // replaced whole, and only grows
 	from   atomic.Uint32          // place at which the next look begins
 	hot    atomic.Uint32          // hot places that the last look met
@@ -114,7 +113,7 @@ func (s *Session) edge(count *atomic.Uint32, shift int) {
 }
 
 func newReady(s *Session) *epollSet {
-	r := &ready{of: s, gen: uint64(s.handle) >> 32, index: s.handle.Index()}
+	r := &ready{of: s, gen: uint64(s.handle) >> 32}
 	r.groups.Store(new(groups))
 	return &epollSet{free: r}
 }
@@ -176,6 +175,9 @@ func (t *Thread) epollCtlFree(r *ready, op int, s *Session, ev *EpollEvent) erro
 			s.member.CompareAndSwap(m, nil) // the set was closed
 			return syscall.EBADFD
 		}
+		if !m.stays() {
+			return syscall.EBADFD
+		}
 	} else if !r.add(m) {
 		return syscall.EBADFD
 	}
@@ -200,10 +202,16 @@ func (r *ready) add(m *member) bool {
 		sched.Point("set: a member has its place, before its session has it")
 	}
 	m.s.member.Store(m)
+	return m.stays()
+}
+
+// stays takes a new member out again if its set is closed by now: who closes it may
+// have come by its place before.
+func (m *member) stays() bool {
 	if sched.Enabled {
 		sched.Point("set: a member, before the look whether the set is closed")
 	}
-	if r.closed() {
+	if m.set.closed() {
 		m.leave()
 		return false
 	}

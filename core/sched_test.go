@@ -4,6 +4,7 @@ package core
 
 import (
 	"fmt"
+	"syscall"
 	"testing"
 
 	"vlsbench/sched"
@@ -150,4 +151,67 @@ func TestSchedulesBurial(t *testing.T) {
 		})
 	})
 	t.Logf("%d schedules, the longest of %d steps", rep.Schedules, rep.Longest)
+}
+
+// TestSchedulesModClose has a thread change a session's membership in a set that
+// another closes: it has none afterwards, and the set no member.
+func TestSchedulesModClose(t *testing.T) {
+	done := 0
+	rep := sched.Explore(t, sched.Options{Schedules: 600}, func(r *sched.Run) {
+		_, w, one, two, x, _ := freeWorld(t)
+		set, err := one.EpollCreate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := set.Handle()
+		one.Release(set, BothEnds)
+		ctl := func(th *Thread, op int, events uint32) error {
+			s, err := th.Claim(x, BothEnds, true)
+			if err != nil {
+				r.Fatalf("claim: %v", err)
+			}
+			defer th.Release(s, BothEnds)
+			return th.EpollCtl(set, op, s, &EpollEvent{Events: events})
+		}
+		// A pin, so that the set is there to be looked at.
+		if w.Pin(h) != set {
+			t.Fatal("the set is not found")
+		}
+		groups := set.epoll.free
+		if err := ctl(one, EPOLL_CTL_ADD, EPOLLIN); err != nil {
+			t.Fatal(err)
+		}
+		r.Go("closer", func() {
+			if err := one.CloseHandle(h); err != nil {
+				r.Fatalf("close: %v", err)
+			}
+		})
+		r.Go("changer", func() {
+			switch err := ctl(two, EPOLL_CTL_MOD, EPOLLOUT); err {
+			case nil:
+				done++
+			case syscall.EBADFD, syscall.ENOENT:
+			default:
+				r.Fatalf("mod: %v", err)
+			}
+		})
+		r.Check(func() {
+			s := w.Lookup(x)
+			if m := s.member.Load(); m != nil {
+				r.Errorf("the session is a member of a closed set")
+			}
+			for _, g := range groups.groups.Load().all {
+				for i := range g {
+					if g[i].Load() != nil {
+						r.Errorf("the closed set has a member at place %d", i)
+					}
+				}
+			}
+			w.Unpin(set)
+		})
+	})
+	if done == 0 || done == rep.Schedules {
+		t.Errorf("%d changes of %d were in time: want some", done, rep.Schedules)
+	}
+	t.Logf("%d schedules, the longest of %d steps, %d changes in time", rep.Schedules, rep.Longest, done)
 }

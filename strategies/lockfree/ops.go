@@ -275,8 +275,15 @@ func (t *thread) HandleOf(index uint32) (vls.Handle, error) {
 	if err := t.Register(); err != nil {
 		return 0, err
 	}
-	if h := t.w.Live(index); h != 0 {
-		return vls.Handle(h), nil
+	h := t.w.Live(index)
+	if h == 0 {
+		return 0, syscall.EBADFD
 	}
-	return 0, syscall.EBADFD
+	// It may be closing, which others have found.
+	s := t.w.Pin(h)
+	if s == nil {
+		return 0, syscall.EBADFD
+	}
+	t.w.Unpin(s)
+	return vls.Handle(h), nil
 }

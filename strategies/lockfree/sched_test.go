@@ -667,6 +667,124 @@ func TestSchedulesPollInherited(t *testing.T) {
 	}
 }
 
+// TestSchedulesHandleOf has a thread look a session up by its handle and then by
+// its index, while another closes it: what the first look does not find the second
+// does not.
+func TestSchedulesHandleOf(t *testing.T) {
+	between := 0
+	rep := sched.Explore(t, sched.Options{Schedules: 300}, func(r *sched.Run) {
+		l := newLab(t)
+		closer, asker := l.thread(), l.thread()
+		s, err := closer.Create(vls.TCP, true)
+		must(t, err)
+		index, _, err := closer.SessionIndex(s)
+		must(t, err)
+		closed := false
+		r.Go("closer", func() {
+			err := closer.Close(s)
+			if closed = true; err != nil {
+				r.Fatalf("close: %v", err)
+			}
+		})
+		r.Go("asker", func() {
+			if _, err := asker.SessionHandle(s); err != syscall.EBADFD {
+				return
+			}
+			if !closed {
+				between++
+			}
+			if h, err := asker.HandleOf(index); err != syscall.EBADFD {
+				r.Errorf("handle_of: %#x, %v, of a session that was not found by its handle", uint64(h), err)
+			}
+		})
+		r.Check(func() { l.end() })
+	})
+	if between == 0 {
+		t.Error("no look came in the middle of a close")
+	}
+	t.Logf("%d schedules, the longest of %d steps, %d with a look in the middle of the close", rep.Schedules, rep.Longest, between)
+}
+
+// TestSchedulesForkBesideSets has a process fork while another thread of it closes
+// a set, and makes in its slot a session, or another set for a session that has
+// none: the child has in each slot what was there once, whole, and its old set says
+// nothing of what it was never told of.
+func TestSchedulesForkBesideSets(t *testing.T) {
+	t.Run("session", func(t *testing.T) {
+		forkBesideSets(t, func(th vls.Thread, _ vls.Handle) (vls.Handle, error) { return th.Create(vls.UDP, true) },
+			func(th vls.Thread, made vls.Handle) error { return th.Bind(made, endpoint(80)) })
+	})
+	t.Run("set", func(t *testing.T) {
+		forkBesideSets(t, func(th vls.Thread, s vls.Handle) (vls.Handle, error) {
+			set, err := th.EpollCreate()
+			if err == nil {
+				err = th.EpollCtl(set, core.EPOLL_CTL_ADD, s, &vls.EpollEvent{Events: core.EPOLLOUT, Data: 7})
+			}
+			return set, err
+		}, func(th vls.Thread, made vls.Handle) error {
+			_, err := th.EpollWait(made, make([]vls.EpollEvent, 1), 0)
+			return err
+		})
+	})
+}
+
+func forkBesideSets(t *testing.T, other func(th vls.Thread, s vls.Handle) (vls.Handle, error), use func(vls.Thread, vls.Handle) error) {
+	old, anew := 0, 0
+	rep := sched.Explore(t, sched.Options{Schedules: 150}, func(r *sched.Run) {
+		l := newLab(t)
+		main := l.thread()
+		set, err := main.EpollCreate()
+		must(t, err)
+		s, err := main.Create(vls.UDP, true)
+		must(t, err)
+		var child vls.Process
+		var made vls.Handle
+		r.Go("forker", func() {
+			if child, err = l.proc.Fork(); err != nil {
+				r.Fatalf("fork: %v", err)
+			}
+		})
+		r.Go("other", func() {
+			if err := main.Close(set); err != nil {
+				r.Fatalf("close: %v", err)
+			}
+			var err error
+			if made, err = other(main, s); err != nil {
+				r.Fatalf("make: %v", err)
+			}
+		})
+		r.Check(func() {
+			th := child.NewThread()
+			must(t, th.Register())
+			if n, err := th.EpollWait(set, make([]vls.EpollEvent, 1), 0); err == nil {
+				old++
+				if n != 0 {
+					r.Errorf("the child's set reports what it was never told of")
+				}
+			} else if err != syscall.EBADFD {
+				r.Errorf("a wait on the set in the child: %v", err)
+			}
+			if _, err := th.SessionHandle(made); err == nil {
+				anew++
+				if err := use(th, made); err != nil {
+					r.Errorf("the child has what was made, and finds: %v", err)
+				}
+			}
+			must(t, th.Exit())
+			must(t, child.Exit())
+			must(t, l.proc.Exit())
+			if n := l.app.(interface{ Usage() core.Usage }).Usage(); n.Sessions != 0 || n.Shared != 0 {
+				r.Errorf("%+v is not free", n)
+			}
+			l.end()
+		})
+	})
+	if old == 0 || anew == 0 {
+		t.Errorf("%d children have the old one, %d the new one: want some of each", old, anew)
+	}
+	t.Logf("%d schedules, the longest of %d steps; %d children have the old one, %d the new one", rep.Schedules, rep.Longest, old, anew)
+}
+
 // TestSchedulesFork has a process fork, twice at once, while its threads are inside
 // of a session or about to be, and has the children use what they share: no byte
 // is lost, comes twice or out of order, and the peer sees one end.

@@ -29,6 +29,7 @@ var forkCases = []testCase{
 	{name: "fork-unconnected", doc: "a session that one process binds, listens at or connects is that for all who share it", run: testForkUnconnected},
 	{name: "fork-high-index", doc: "a child with a high worker index listens like any other (23)", run: testForkHigh},
 	{name: "fork-sets", doc: "a child has a set of its own for each of its parent's, with the same members", run: testForkSets},
+	{name: "fork-set-threads", doc: "threads of a child may use a set that it has by fork at once, and one close it", run: testForkSetThreads},
 	{name: "fork-edge", doc: "what an edge triggered member has reported is not news to the child's copy", run: testForkEdge},
 	{name: "fork-edge-out", doc: "a child that fills a session which its set has by inheritance is told of space by it", run: testForkEdgeOut},
 	{name: "fork-readers", doc: "readers that wait in several processes are each woken for what they get", run: testForkReaders},
@@ -637,6 +638,45 @@ func testForkSets(e *env) {
 	u.on(b).close()
 	sb.soon(report{x, in})
 	u.eof()
+}
+
+func testForkSetThreads(e *env) {
+	a, o := e.thread(), e.thread()
+	x, y := e.pair(a, o)
+	sets := make([]set, e.rounds(40))
+	for i := range sets {
+		sets[i] = e.set(a)
+	}
+	sets[0].add(x, in)
+	b := e.fork(a)
+	c := e.near(b)
+	for i, s := range sets {
+		ask := func(th vls.Thread) { e.want(syscall.EBADFD, err1(th.Attr(s.h, core.GetFlags, make([]byte, 4)))) }
+		// Who reads what it has alone may come to have it more cheaply.
+		e.want(syscall.EBADFD, err1(b.Read(s.h, make([]byte, 1))))
+		var asked atomic.Int32
+		join := e.start(func() {
+			for range 100 {
+				ask(b)
+				asked.Add(1)
+			}
+		})
+		for asked.Load() < 3 {
+			runtime.Gosched()
+		}
+		ask(c)
+		if i == 0 {
+			y.write("news")
+			set{end: s.on(c)}.soon(report{x, in})
+		}
+		e.ok(c.Close(s.h))
+		join()
+	}
+	// A member of what was closed may be another's.
+	other := e.set(c)
+	other.add(x.on(c), in)
+	other.soon(report{x, in})
+	sets[0].soon(report{x, in})
 }
 
 func testForkEdge(e *env) {

@@ -155,8 +155,10 @@ var reportRules = []struct {
 				return
 			}
 			// TCP does once more when the end is acknowledged, whenever that is.
-			// And when a read of what is full lets the rest come.
-			if r[0] == 0 && (s.stirred || s.shutW || s.rxFull() || s.woken && (r[1]&(core.EPOLLIN|core.EPOLLERR) == 0 || s.shutR)) {
+			// And when a read of what is full lets the rest come, or there was
+			// space for a while.
+			filled := s.txFull() && s.events&core.EPOLLOUT != 0
+			if r[0] == 0 && (s.stirred || s.shutW || s.rxFull() || filled || s.woken && (r[1]&(core.EPOLLIN|core.EPOLLERR) == 0 || s.shutR)) {
 				r[1] = 0
 			}
 			s.stirred, s.woken = false, false
