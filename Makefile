@@ -34,7 +34,7 @@ audit:
 sched:
 	CGO_ENABLED=0 go test -tags sched -timeout 40s ./sched
 	CGO_ENABLED=0 go test -tags sched -timeout 60s -run '^TestSchedules' ./fifo ./locks ./core ./strategies/delegate ./strategies/lockfree ./strategies/migrate
-	CGO_ENABLED=0 go test -tags sched -timeout 170s -run '^Test(Stalls|NothingHeld|Edge)$$' ./strategies
+	CGO_ENABLED=0 go test -tags sched -timeout 280s -run '^Test(Stalls|NothingHeld|Edge)$$' ./strategies
 	CGO_ENABLED=0 go test -tags sched -timeout 60s -run '^Test(Found|SoundControlled)$$' ./strategies/busted
 
 # What needs long to be claimed: streams of 7 GB between threads and as much

@@ -627,6 +627,9 @@ func (d *dgram) takeOver() {
 		if !d.stack.CompareAndSwap(f, nil) {
 			continue
 		}
+		if sched.Enabled {
+			sched.Point("datagram: flows taken, before the receiver has them")
+		}
 		for f != nil {
 			next := f.next
 			f.next = nil
@@ -655,6 +658,9 @@ func (d *dgram) advance() {
 // handed it over once more it is not. Session rx: exclusive.
 func (f *flow) letGo() bool {
 	f.active.Store(0)
+	if sched.Enabled {
+		sched.Point("datagram: a flow let go, before the look whether more came")
+	}
 	return f.f.MaxDequeue() == 0 || !f.active.CompareAndSwap(0, 1)
 }
 

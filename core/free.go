@@ -99,19 +99,22 @@ func (t *Thread) nap(timeout time.Duration) {
 // sleepFree is sleep where the queue has no exclusion.
 func (t *Thread) sleepFree(s *Session, k waitKind, want int) {
 	t.lieDown(s)
-	for {
-		atomic.StoreUint32(&t.word, 0)
-		t.arm(s, k, want)
-		if sched.Enabled {
-			sched.Point("sleep: armed")
-		}
-		hw.HeavyFence()
-		if t.ready(s, k, want) {
-			break
-		}
+	for !t.armed(s, k, want) {
 		t.nap(-1)
 	}
 	t.getUp()
+}
+
+// armed arms what ends a wait, after which the thread is woken when it has, and
+// reports whether it has already.
+func (t *Thread) armed(s *Session, k waitKind, want int) bool {
+	atomic.StoreUint32(&t.word, 0)
+	t.arm(s, k, want)
+	if sched.Enabled {
+		sched.Point("sleep: armed")
+	}
+	hw.HeavyFence()
+	return t.ready(s, k, want)
 }
 
 // enterAll tells the auditor that all of a session is the caller's, or if others

@@ -219,6 +219,9 @@ func (l *listener) pop() *conn {
 		if c = reversed(l.stack.Swap(nil)); c == nil {
 			return nil
 		}
+		if sched.Enabled {
+			sched.Point("core: connections taken, before they wait in their order")
+		}
 	}
 	l.oldest.Store(c.next)
 	c.next = nil

@@ -262,6 +262,9 @@ func (t *Thread) Reclaim(s *Session, e Ends) bool {
 
 func (t *Thread) reclaim(s *Session, e Ends, how manners) error {
 	shared, err := t.claimSlow(s, s.life.Load()>>lifeGen, e, how)
+	if sched.Enabled && err == nil {
+		sched.Point("claim: claimed again")
+	}
 	if err == nil && shared {
 		err = t.claimShared(s, e, how)
 	}

@@ -64,10 +64,11 @@
 //
 // One holder does at most 64 operations of others. What is left then, and what is
 // not done in another's name (connect and listen, which may wait for the session
-// layer in their middle; creation, and all looks at the queue) stays on a list that
-// goes with the station. Whoever leaves tells the first of that list to come
-// (again), after it has left, and the one who comes finds the rest of the list; if
-// another was quicker it posts anew.
+// layer in their middle; creation, and all looks at the queue) is for those who
+// posted it. Whoever leaves tells all of them to come (again), after it has left;
+// the first to come is in, and the others post anew. If it told one, and that one
+// the next, one that is stopped before it comes would
+// keep those behind it asleep, though it is in no station.
 //
 // # The owner
 //
@@ -91,7 +92,8 @@
 // What a sleepy owner delays: nothing, unless it is stopped inside an operation,
 // its own or another's that it does. Then all of its sessions are closed to all
 // until it goes on, and those whose operations it has taken off the word wait with
-// it. So it is with whoever does its work for it. A thread that is stopped in the
+// it; the latter until it has told them, which it does with the station left. So it
+// is with whoever does its work for it. A thread that is stopped in the
 // station of the process stops creation, closing, accepting, epoll, select, poll
 // and waits that sleep in that process, and with them the stations of those who are
 // in the middle of a close, accept or epoll_ctl, but no reading and writing at

@@ -101,7 +101,7 @@ func (l *lab) arrived(t *thread, threads, each int) {
 }
 
 func (l *lab) quietAt(st *station) {
-	if w := st.word.Load(); w != nil && w != biased || st.rest.first != nil || st.mark != 0 {
+	if w := st.word.Load(); w != nil && w != biased || st.mark != 0 {
 		l.r.Errorf("everybody has left, and a station is held, or has something posted")
 	}
 }
@@ -341,6 +341,36 @@ func stopped(t *testing.T, at sched.Stall, body func(*sched.Run)) {
 	}
 }
 
+// Who is told to come and is stopped before it does is in no station: those who
+// were told with it, and have to be in alone as well, come nevertheless.
+func TestSchedulesOfTold(t *testing.T) {
+	body := func(r *sched.Run) {
+		l := newLab(r, 4)
+		for i, name := range []string{"first", "told", "third", "fourth"} {
+			r.Go(name, func() { l.created(l.ths[i]) })
+		}
+		r.Check(func() { l.a.Close() })
+	}
+	stalled := 0
+	for visit := 1; visit <= 2; visit++ {
+		rep, f, err := sched.Search(sched.Options{
+			Schedules: 150,
+			Stall:     []sched.Stall{{Thread: "told", Point: "station: between the look and the swap", Visit: visit}},
+		}, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f != nil {
+			t.Errorf("stopped at visit %d: %v", visit, f)
+		}
+		stalled += rep.Stalled
+	}
+	if stalled == 0 {
+		t.Error("no thread was stopped")
+	}
+	t.Logf("%d schedules with a thread that was stopped", stalled)
+}
+
 // mixed is threads that write to the first one's session, and one that has to be
 // in alone to do so, with ways of their own to come and go.
 func mixed(enter func(*station, *thread, *slot) bool, leave func(*station, *thread)) func(*sched.Run) {
@@ -404,12 +434,13 @@ func TestSchedulesOfTwins(t *testing.T) {
 				return
 			}
 			did := 0
-			st.take()
-			heir := st.serve(&did)
+			var rest list
+			st.take(&rest)
+			st.serve(&rest, &did)
 			sched.Point("twin: served, before it leaves")
 			st.word.Store(nil)
-			if heir != nil {
-				heir.tell(again)
+			for x := rest.pop(); x != nil; x = rest.pop() {
+				x.tell(again)
 			}
 		})
 	})
@@ -421,17 +452,14 @@ func TestSchedulesOfTwins(t *testing.T) {
 			}
 			for {
 				did := 0
-				st.take()
-				heir := st.serve(&did)
-				st.rest = list{}
+				var rest list
+				st.take(&rest)
+				st.serve(&rest, &did)
 				if st.word.CompareAndSwap(held, nil) {
-					if heir != nil {
-						heir.tell(again)
+					if x := rest.pop(); x != nil {
+						x.tell(again)
 					}
 					return
-				}
-				if heir != nil {
-					st.rest.push(heir)
 				}
 			}
 		})
@@ -442,8 +470,9 @@ func TestSchedulesOfTwins(t *testing.T) {
 				return
 			}
 			for {
-				st.take()
-				for x := st.rest.pop(); x != nil; x = st.rest.pop() {
+				var rest list
+				st.take(&rest)
+				for x := rest.pop(); x != nil; x = rest.pop() {
 					if x.alone {
 						x.tell(again)
 						continue

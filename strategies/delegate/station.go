@@ -17,7 +17,6 @@ type station struct {
 	mark uint32 // 1: the owner is in, where the word was biased; others look at it
 	// streak is how often the owner came in and nobody else.
 	streak uint32
-	rest   list    // what is left of what was posted
 	owner  *thread // whose it is; of a process's, whoever was its first thread
 	shared bool    // some of its sessions are, by fork: never biased again
 
@@ -221,38 +220,36 @@ func (st *station) open() {
 	}
 }
 
-// release is leave of one that came by the word.
+// release is leave of one that came by the word. Whoever has to come by itself is
+// told, all at once, and not one who then sees to the others: one that is told and
+// does not come, as it is stopped, is in no station, and is to keep nobody.
 func (st *station) release(t *thread) {
+	var rest list // of what was posted
 	for did := 0; ; {
 		if st.word.Load() != held {
 			sched.Point("station: something is posted, before it is taken")
-			st.take()
+			st.take(&rest)
 		}
-		heir := st.serve(&did)
+		st.serve(&rest, &did)
 		next := (*slot)(nil)
-		if heir == nil && st.owner == t && st.streak >= calm && !st.shared && hw.MembarrierAvailable() {
+		if rest.first == nil && st.owner == t && st.streak >= calm && !st.shared && hw.MembarrierAvailable() {
 			st.streak = 0
 			next = biased
 		}
 		sched.Point("station: before it is left")
 		if st.word.CompareAndSwap(held, next) {
-			if heir != nil {
-				sched.Point("station: left, before the next is told")
-				heir.tell(again)
-			}
-			return
+			break
 		}
-		if heir != nil {
-			heir.next = st.rest.first
-			if st.rest.first = heir; st.rest.last == nil {
-				st.rest.last = heir
-			}
-		}
+	}
+	for x := rest.pop(); x != nil; x = rest.pop() {
+		sched.Point("station: left, before the next is told")
+		x.tell(again)
 	}
 }
 
-// take moves what was posted to the rest, in the order in which it was. Held.
-func (st *station) take() {
+// take moves what was posted to the end of a list, in the order in which it was.
+// Held.
+func (st *station) take(to *list) {
 	var old *slot
 	for x := st.word.Swap(held); x != held; {
 		next := x.next
@@ -261,19 +258,19 @@ func (st *station) take() {
 	}
 	for x := old; x != nil; {
 		next := x.next
-		st.rest.push(x)
+		to.push(x)
 		x = next
 	}
 }
 
-// serve does what was posted, and returns the first of those who have to come by
-// themselves, or nil. Held.
-func (st *station) serve(did *int) *slot {
-	if st.rest.first == nil {
-		return nil
+// serve does what was posted, but for what is to come by itself, which stays on
+// the list. Held.
+func (st *station) serve(l *list, did *int) {
+	if l.first == nil {
+		return
 	}
 	var kept list
-	for x := st.rest.pop(); x != nil; x = st.rest.pop() {
+	for x := l.pop(); x != nil; x = l.pop() {
 		if x.alone || *did == most {
 			kept.push(x)
 			continue
@@ -283,8 +280,7 @@ func (st *station) serve(did *int) *slot {
 		x.t.run(st)
 		x.tell(done)
 	}
-	st.rest = kept
-	return st.rest.pop()
+	*l = kept
 }
 
 // got counts that somebody came in, at once or after others.

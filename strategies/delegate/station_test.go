@@ -165,13 +165,18 @@ func TestHolderLeaves(t *testing.T) {
 			}
 		}
 		served := 0
-		st.take()
-		if heir := st.serve(&served); served != 2 || heir == nil || st.rest.first == nil {
-			t.Errorf("did %d of 5, and %v is to come", served, heir)
-		} else {
-			// As leave goes on.
-			st.word.Store(nil)
-			heir.tell(again)
+		var rest list
+		st.take(&rest)
+		st.serve(&rest, &served)
+		// As leave goes on.
+		st.word.Store(nil)
+		left := 0
+		for x := rest.pop(); x != nil; x = rest.pop() {
+			left++
+			x.tell(again)
+		}
+		if served != 2 || left != 3 {
+			t.Errorf("did %d of 5, and %d are to come", served, left)
 		}
 		joined.Wait()
 		buf := make([]byte, 8)

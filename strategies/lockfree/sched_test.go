@@ -337,45 +337,125 @@ func round(th vls.Thread, port int) (err error) {
 	return err
 }
 
-// claims are points that lie between a claim, or another thing that one thread
-// has begun, and what ends or publishes it.
-var claims = []string{
-	"claim: claimed",
-	"claim: before its end",
-	"claim: between life and its end",
-	"bias: between mark and life",
-	"bias: between the mark that goes and life",
-	"pin: before its end",
-	"pin: the last one, before the slot is given back",
-	"close: closing, before the handle is stale",
-	"close: closing, before who waits is woken",
-	"close: all is claimed, before the end",
-	"close: ended, before that is known",
-	"pool: a slot taken, before it has a generation",
-	"pool: between a free slot's link and its place",
-	"set: a member has its place, before its session has it",
-	"set: a member, before the look whether the set is closed",
-	"set: the old member is gone, before the new one has its place",
-	"set: a member is gone, before its place is empty",
-	"set: between a look at a member and its report",
-	"set: a member is hot, before who waits is woken",
-	"news: before the set is told",
-	"news: before who waits is woken",
-	"datagram: a flow counted, before it is there",
-	"fifo: between bytes and tail",
-	"fifo: between bytes and head",
+// sharing is what takes sessions from others: a process that is a child uses what it
+// shares with its parent, and what another thread was alone with, and forks.
+func sharing(l *lab) func() {
+	main := l.thread()
+	var shared [2][2]vls.Handle
+	for i := range shared {
+		shared[i][0], shared[i][1] = l.pair(main, 80+i)
+	}
+	lsn, err := main.Create(vls.TCP, false)
+	must(l.t, err)
+	must(l.t, main.Bind(lsn, endpoint(90)))
+	must(l.t, main.Listen(lsn, 4))
+	child, err := l.proc.Fork()
+	must(l.t, err)
+	in := &lab{l.t, l.app, child}
+	th, before := in.thread(), in.thread()
+	// Biased to another, which is in no call.
+	x, y := in.pair(before, 91)
+	for range 2 {
+		_, err := before.Write(x, make([]byte, 4))
+		must(l.t, err)
+		_, err = before.Read(y, make([]byte, 2))
+		must(l.t, err)
+	}
+	return func() {
+		buf := make([]byte, 4)
+		th.Read(y, buf)
+		th.Close(x)
+		for _, c := range shared {
+			th.Write(c[0], buf)
+			th.Read(c[1], buf)
+			th.Attr(c[1], core.GetNread, buf)
+			th.Close(c[0])
+		}
+		th.Poll([]vls.PollFD{{Handle: lsn, Events: core.EPOLLIN}}, 0)
+		if next, err := child.Fork(); err == nil {
+			next.Exit()
+		}
+	}
+}
+
+// stalls are what a thread does that is stopped, with what is made for it, and
+// points that it comes to there: those that lie between a claim, or another thing
+// that one thread has begun, and what ends or publishes it.
+var stalls = []struct {
+	name   string
+	make   func(l *lab) func()
+	visits int // of a point at which it is stopped, about
+	claims []string
+}{
+	{"alone", func(l *lab) func() {
+		th := l.thread()
+		return func() { round(th, 100) }
+	}, 3, []string{
+		"claim: claimed",
+		"claim: before its end",
+		"claim: between life and its end",
+		"bias: between mark and life",
+		"bias: between the mark that goes and life",
+		"pin: before its end",
+		"pin: the last one, before the slot is given back",
+		"close: closing, before the handle is stale",
+		"close: closing, before who waits is woken",
+		"close: all is claimed, before the end",
+		"close: ended, before that is known",
+		"pool: a slot taken, before it has a generation",
+		"pool: between a free slot's link and its place",
+		"set: a member has its place, before its session has it",
+		"set: a member, before the look whether the set is closed",
+		"set: the old member is gone, before the new one has its place",
+		"set: a member is gone, before its place is empty",
+		"set: between a look at a member and its report",
+		"set: a member is hot, before who waits is woken",
+		"news: before the set is told",
+		"news: before who waits is woken",
+		"datagram: a flow counted, before it is there",
+		"datagram: flows taken, before the receiver has them",
+		"datagram: a flow let go, before the look whether more came",
+		"datagram: between who is bound and the swap",
+		"datagram: bound, before its session is",
+		"core: connection counted, before it is queued",
+		"core: connections taken, before they wait in their order",
+		"core: connection taken, before it is counted off",
+		"core: between the listeners and their swap",
+		"fifo: between bytes and tail",
+		"fifo: between bytes and head",
+	}},
+	{"sharing", sharing, 2, []string{
+		"bias: before the look at the mark",
+		"bias: before its end",
+		"claim: shared, claimed",
+		"claim: claimed again",
+		"claim: between the shared word and its end",
+		"fork: between who is inside of a session and the word that it is shared",
+		"fork: an image is whole, before anybody finds it",
+		"fork: between two sessions",
+		"close: before it is among those that are to end",
+		"close: between the shared word and the word that some are to end",
+		"close: control of what is shared is claimed, before the end",
+	}},
 }
 
 // TestSchedulesStall stops a thread for ever at each point that it comes to in a
-// round of all operations, in turn, in each of its visits there: another thread
-// makes that round with sessions of its own all the same, twice.
+// round of all operations, and in operations on what it shares, in turn, in several
+// of its visits there, or with -soak in each: another thread makes that round with
+// sessions of its own all the same, twice.
 func TestSchedulesStall(t *testing.T) {
+	for _, c := range stalls {
+		t.Run(c.name, func(t *testing.T) { stallAll(t, c.make, c.visits, c.claims) })
+	}
+}
+
+func stallAll(t *testing.T, make func(l *lab) func(), visits int, claims []string) {
 	body := func(r *sched.Run) {
 		l := newLab(t)
-		stopped, other := l.thread(), l.thread()
+		do, other := make(l), l.thread()
 		var err error
 		done := 0
-		r.Go("stopped", func() { round(stopped, 100) })
+		r.Go("stopped", do)
 		r.Go("other", func() {
 			for i := range 2 {
 				if err = round(other, 200+10*i); err != nil {
@@ -401,14 +481,14 @@ func TestSchedulesStall(t *testing.T) {
 	}
 	for _, name := range claims {
 		if !slices.ContainsFunc(points, func(s sched.Stall) bool { return s.Point == name }) {
-			t.Errorf("a round does not come to the point %q", name)
+			t.Errorf("it does not come to the point %q", name)
 		}
 	}
 	stops, stalled := 0, 0
 	for _, p := range points {
 		step := 1
 		if !*soak {
-			step = max(1, p.Visit/3)
+			step = max(1, p.Visit/visits)
 		}
 		for visit := 1; visit <= p.Visit; visit += step {
 			rep, f, err := sched.Search(sched.Options{

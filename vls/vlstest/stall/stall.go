@@ -901,6 +901,24 @@ var operations = []operation{
 		n := w.process.NewThread()
 		return func() error { return done(4)(n.Attr(y, core.GetNread, make([]byte, 4))) }, err
 	}},
+	{name: "read and close of what another has used", several: true, prepare: func(w *world, th vls.Thread) (func() error, error) {
+		n := w.process.NewThread()
+		x, y, err := w.pair(n)
+		for range 2 { // the second time nobody else has come
+			if err == nil {
+				err = done(4)(n.Write(x, make([]byte, 4)))
+			}
+			if err == nil {
+				err = done(2)(n.Read(y, make([]byte, 2)))
+			}
+		}
+		return func() error {
+			if err := done(4)(th.Read(y, make([]byte, 8))); err != nil {
+				return err
+			}
+			return th.Close(x)
+		}, err
+	}},
 	{name: "exit of a thread", several: true, prepare: func(w *world, th vls.Thread) (func() error, error) {
 		n := w.process.NewThread()
 		x, y, err := w.pair(n)
