@@ -590,8 +590,8 @@ func (t *Thread) BeginClose(s *Session) (first bool) {
 	return first
 }
 
-// Closing reports whether the session was marked by [Thread.BeginClose], or is
-// closed. Any thread.
+// Closing reports whether the session was marked by [Thread.BeginClose] or
+// [Worker.Doom], or is closed. Any thread.
 func (s *Session) Closing() bool { return s.flags.Load()&fClosing != 0 }
 
 // EndClose ends BeginClose, once nobody can be looking at the session who found

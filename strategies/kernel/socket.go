@@ -418,6 +418,9 @@ func (t *thread) Accept(h vls.Handle, flags int) (vls.Handle, vls.Endpoint, erro
 				return 0, vls.Endpoint{}, err
 			}
 			w.wait(t, s, h, unix.POLLIN)
+			if t.gone(s, h) {
+				return 0, vls.Endpoint{}, syscall.ENOTCONN // as in readSlow
+			}
 		case err == syscall.EINTR:
 		case err == syscall.EINVAL:
 			return 0, vls.Endpoint{}, syscall.EBADFD

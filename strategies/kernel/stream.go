@@ -46,6 +46,9 @@ func (t *thread) readSlow(s *slot, h vls.Handle, p []byte, n int, err error) (in
 				return 0, err
 			}
 			w.wait(t, s, h, unix.POLLIN)
+			if t.gone(s, h) {
+				return 0, syscall.ENOTCONN // what came is for those who share the socket
+			}
 		case err == syscall.EINTR:
 		default:
 			return 0, s.sock.readError(err)
@@ -183,6 +186,9 @@ func (t *thread) recvfrom(s *slot, h vls.Handle, p []byte, flags int) (int, vls.
 				return 0, vls.Endpoint{}, nil
 			}
 			w.wait(t, s, h, unix.POLLIN)
+			if t.gone(s, h) {
+				return 0, vls.Endpoint{}, syscall.ENOTCONN // as in readSlow
+			}
 		case err == syscall.EINTR:
 		default:
 			return 0, vls.Endpoint{}, s.sock.readError(err)

@@ -114,8 +114,9 @@ type Design struct {
 	// P, and who holds P.w must not wait for S: it tries, letting P go.
 	Retake bool
 	// HoldSession: a wait keeps S. Close has to mark the session first, then,
-	// or it would wait for what may never come; and so does every other
-	// operation on it, and fork.
+	// or it would wait for what may never come, as every other operation on it
+	// does, and fork, and the exit of a process that shares it. So nobody waits
+	// for S who has P.
 	HoldSession bool
 	// TryQueue: who is about to sleep on a session tries for MQ, and looks
 	// whether the session has become ready between two tries.

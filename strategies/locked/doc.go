@@ -15,6 +15,7 @@
 // is the workers' own pools: a VLS handle is the handle of the VCL session, which
 // carries the VLS session along. P.r is let go as soon as S is held, since a
 // session keeps its address; only EpollCtl, which wants two, keeps it to its end.
+// By a design whose waits keep S it is let go before S is waited for, by both.
 // A wait holds nothing, and looks its session up again afterwards; who waits
 // takes MQ by itself meanwhile.
 //
@@ -33,9 +34,14 @@
 // the table, MQ and SP of the parent, and then SD. Those that share sessions have
 // them at the same index, so two forks agree on the order.
 //
-// What a child held that has died is closed by its parent, one session after
-// another as close does it, before the parent's next sleep or in its exit,
-// where nothing is held.
+// A process that is killed has all its sessions marked as closing: its threads
+// leave what they wait in, and get nothing of what comes. Kill then takes every
+// lock once, so that none of them is in the middle of anything, but by a design
+// whose waits keep S: another process may have it for ever.
+//
+// What a child held that has died is closed by its parent, before the parent's next
+// sleep, also one that keeps S, or in its exit, where nothing is held. Like any exit
+// of a process that has had several threads that takes every lock, as a fork.
 //
 // # One thread
 //

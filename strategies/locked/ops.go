@@ -282,7 +282,7 @@ func (t *thread) EpollCtl(ep vls.Handle, op int, h vls.Handle, ev *vls.EpollEven
 	set, v := t.lookup(ep), t.lookup(h)
 	switch {
 	case !table:
-	case t.p.d.HoldSession: // as in lockSOfTable
+	case t.p.d.HoldSession: // as in acquire
 		t.runlockP()
 	default:
 		defer t.runlockP()

@@ -123,7 +123,8 @@ func (t *thread) begin() (bool, error) {
 }
 
 // acquire starts an operation on a session, with the locks of a row of the
-// table; P.r it lets go as soon as S is held, since a session keeps its address.
+// table; P.r it lets go as soon as S is held, since a session keeps its address,
+// and before, if waits keep S.
 // EBADFD: there is no such session, and nothing is held.
 func (t *thread) acquire(h vls.Handle, takes Set) (*core.Session, error) {
 	single, err := t.begin()
@@ -142,10 +143,19 @@ func (t *thread) acquire(h vls.Handle, takes Set) (*core.Session, error) {
 		setMark(&t.mark, 0)
 		return nil, syscall.EBADFD
 	}
-	if table {
-		t.lockSOfTable(v)
-	} else if v.shared {
+	switch {
+	case !table:
+		if v.shared {
+			t.lockS(v)
+		}
+	case t.p.d.HoldSession:
+		// Or who makes a session would wait for P as long as they do who keep S,
+		// and behind him everybody. What is closed meanwhile says so.
+		t.runlockP()
 		t.lockS(v)
+	default:
+		t.lockS(v)
+		t.runlockP()
 	}
 	s := v.s
 	// Closed, in two phases, while S was waited for; or marked: poll and epoll_wait
@@ -194,19 +204,6 @@ func (t *thread) lockS(v *session) {
 	v.lock.Lock()
 	t.held |= S
 	t.v = v
-}
-
-// lockSOfTable takes S while P.r is held, and lets P go: at once by a design whose
-// waits keep S, or who makes a session would wait for P as long as they do, and
-// behind him everybody. What is closed meanwhile says so.
-func (t *thread) lockSOfTable(v *session) {
-	if t.p.d.HoldSession {
-		t.runlockP()
-		t.lockS(v)
-		return
-	}
-	t.lockS(v)
-	t.runlockP()
 }
 
 // lockSUnderP takes S while P.w is held. False: it was not got, which only

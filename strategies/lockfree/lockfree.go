@@ -97,6 +97,7 @@ func (p *process) Exit() error {
 	return t.Exit()
 }
 
+// Kill ends the waits of the process's threads, which get nothing any more.
 func (p *process) Kill() error {
 	p.w.Doom(nil)
 	if p.w.Die() {

@@ -323,8 +323,8 @@ func (p *process) Exit() error {
 }
 
 // Kill keeps the threads of the process from their queues, and waits for those
-// that go about something: those that wait find it dead, so that who closes what
-// it held is alone there.
+// that go about something: those that wait find it dead, and leave, so that who
+// closes what it held is alone there.
 func (p *process) Kill() error {
 	p.enlist()
 	p.dead.Store(true)
