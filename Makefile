@@ -50,7 +50,7 @@ sched:
 soak:
 	CGO_ENABLED=0 go test -timeout 80m -run 'Soak|Killed|Hostile|LosesNoWakeup|AllSidesSleep' -v ./fifo -soak
 	CGO_ENABLED=0 go test -timeout 80m -run '^TestDifferential$$' -v ./strategies -soak
-	CGO_ENABLED=0 go test -timeout 20m -run '^TestOutcomes' -v ./strategies/original -soak -rounds 3
+	CGO_ENABLED=0 go test -timeout 60m -run '^TestOutcomes' -v ./strategies/original -soak -rounds 3
 	CGO_ENABLED=0 go test -timeout 20m -run '^TestMigrationUnderLoad$$' -v ./strategies/migrate -soak
 	CGO_ENABLED=0 go test -timeout 80m -run '^Test(Histories|Churn)$$' -v ./strategies -soak
 	CGO_ENABLED=0 go test -tags sched -timeout 80m -run '^Test(Edge|Stalls)$$' -v ./strategies -soak

@@ -90,7 +90,7 @@ func plan(strategies ...string) results.Plan {
 // run makes a run and returns its records; stop, if set, is asked after each.
 func run(t *testing.T, p results.Plan, stop func(results.Record) bool) ([]results.Record, results.End, error) {
 	t.Helper()
-	dog := time.AfterFunc(time.Minute, func() { panic("the run hangs") })
+	dog := time.AfterFunc(3*time.Minute, func() { panic("the run hangs") })
 	defer dog.Stop()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

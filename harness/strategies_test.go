@@ -41,7 +41,7 @@ func TestStrategiesCarryWorkloads(t *testing.T) {
 					if wait == core.Spin && p.Threads > allowed.Len() {
 						continue // a turn of the kernel's per hand-over
 					}
-					s := harness.Spec{Strategy: st, Workload: w, Params: p, Slot: 4 * time.Millisecond, Warmup: time.Millisecond, CPUs: allowed.List()}
+					s := harness.Spec{Strategy: st, Workload: w, Params: p, Slot: 4 * time.Millisecond, Warmup: time.Millisecond, CPUs: allowed.List(), Patience: time.Minute}
 					slot, err := harness.Measure(s)
 					if err != nil {
 						t.Fatal(err)

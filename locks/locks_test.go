@@ -19,7 +19,7 @@ import (
 func watchdog(t *testing.T, waitsFor string) {
 	t.Helper()
 	name := t.Name()
-	timer := time.AfterFunc(time.Minute, func() {
+	timer := time.AfterFunc(3*time.Minute, func() {
 		panic(name + " hangs: it waits for " + waitsFor)
 	})
 	t.Cleanup(func() { timer.Stop() })

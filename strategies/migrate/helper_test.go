@@ -155,7 +155,8 @@ func serving(th vls.Thread) (stop func()) {
 	return func() { over.Store(true); <-done }
 }
 
-// free fails unless no lock of the process is held, nor its queues.
+// free fails unless no lock of the process is held, nor its queues, and its table
+// of handles has its sessions and nothing else.
 func (p *process) free(t *testing.T, after string) {
 	t.Helper()
 	if !p.lock.TryLock() {
@@ -165,6 +166,16 @@ func (p *process) free(t *testing.T, after string) {
 		t.Fatalf("after %s H is held", after)
 	}
 	p.handles.Unlock()
+	entries := 0
+	p.table.Each(func(_ uint64, v *session) {
+		entries++
+		if h := p.byHandle[core.Handle(v.sh.Load())]; h != v.h {
+			t.Fatalf("after %s handle %#x leads to %#x, want %#x", after, v.sh.Load(), uint64(h), uint64(v.h))
+		}
+	})
+	if n := len(p.byHandle); n != entries {
+		t.Fatalf("after %s the table of handles has %d entries for %d sessions", after, n, entries)
+	}
 	p.table.Each(func(_ uint64, v *session) {
 		if th := new(thread); !th.tryS(v.lock.Load()) {
 			t.Fatalf("after %s S is held", after)

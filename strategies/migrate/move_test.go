@@ -195,6 +195,94 @@ func TestAskEachOther(t *testing.T) {
 	})
 }
 
+// What a thread keeps while it fetches something to go with it does not go to
+// others meanwhile, though it answers them: else two that want both could take the
+// one from each other for the other one's sake, without end.
+func TestPinned(t *testing.T) {
+	eachWait(t, func(t *testing.T, a *app) {
+		p := newProcess(t, a)
+		sleepy, th, asker := newThread(t, p), newThread(t, p), newThread(t, p)
+		far := mustCreate(t, sleepy)
+		set, err := th.EpollCreate()
+		ok(t, err)
+		added, got := make(chan error, 1), make(chan error, 1)
+		go func() { added <- th.EpollCtl(set, core.EPOLL_CTL_ADD, far, &vls.EpollEvent{}) }()
+		for sleepy.w.asked.Load() == 0 {
+			runtime.Gosched()
+		}
+		go func() {
+			_, err := asker.EpollWait(set, make([]vls.EpollEvent, 1), 0)
+			got <- err
+		}()
+		// It asks, and th answers while it waits for the sleepy one.
+		for th.w.asked.Load() == 0 && of(p, set) == th.w {
+			runtime.Gosched()
+		}
+		for range 200 {
+			if of(p, set) != th.w {
+				t.Fatal("a set went while a session was fetched for it")
+			}
+			time.Sleep(20 * time.Microsecond)
+		}
+		idle(sleepy)
+		stops := []func(){serving(sleepy)}
+		ok(t, <-added)
+		stops = append(stops, serving(th))
+		ok(t, <-got)
+		for _, stop := range stops {
+			stop()
+		}
+		p.free(t, "all")
+	})
+}
+
+// A thread that waits in read does not keep the session from one that waits in
+// write, and the other way: whoever's wait ends first goes on.
+func TestWaitForOtherThings(t *testing.T) {
+	eachWait(t, func(t *testing.T, a *app) {
+		p, q := newProcess(t, a), newProcess(t, a)
+		peer, writer, reader := newThread(t, q), newThread(t, p), newThread(t, p)
+		l, ep := listen(t, peer)
+		x := mustCreate(t, writer)
+		ok(t, writer.Connect(x, ep))
+		y, _, err := peer.Accept(l, 0)
+		ok(t, err)
+		const size = 128 << 10 // some fifos
+		wrote, got := make(chan error, 1), make(chan error, 1)
+		go func() {
+			for n, buf := 0, make([]byte, size); n < size; {
+				m, err := writer.Write(x, buf[n:])
+				if n += m; err != nil {
+					wrote <- err
+					return
+				}
+			}
+			wrote <- nil
+		}()
+		go func() {
+			buf := make([]byte, 8)
+			n, err := reader.Read(x, buf)
+			if err == nil && string(buf[:n]) != "an end" {
+				err = syscall.EIO
+			}
+			got <- err
+		}()
+		for of(p, x) != reader.w { // and the writer has lost it
+			runtime.Gosched()
+		}
+		for n, buf := 0, make([]byte, 4<<10); n < size; {
+			m, err := peer.Read(y, buf)
+			ok(t, err)
+			n += m
+		}
+		ok(t, <-wrote)
+		stop := serving(writer) // who reads may have to ask
+		write(t, peer, y, "an end")
+		ok(t, <-got)
+		stop()
+	})
+}
+
 // An owner that leaves, or closes what it is asked for, answers by that (18).
 func TestOwnerLeaves(t *testing.T) {
 	eachWait(t, func(t *testing.T, a *app) {
