@@ -361,7 +361,7 @@ var claims = []string{
 	"set: a member is hot, before who waits is woken",
 	"news: before the set is told",
 	"news: before who waits is woken",
-	"datagram: a flow counted, before it is there",
+	"datagram: a flow is active, before it is handed over",
 	"fifo: between bytes and tail",
 	"fifo: between bytes and head",
 }
@@ -658,6 +658,78 @@ func TestSchedulesPollInherited(t *testing.T) {
 	}
 	if stalled == 0 {
 		t.Error("no thread was stopped")
+	}
+}
+
+// TestSchedulesBesideStopped has a thread that is stopped for ever in the middle of
+// a connect to a listener, or of a send, and another that connects there or sends:
+// who waits in an accept, or to receive, sleeps until then, and gets what the other
+// brings, and a backlog of one has room for that. Nothing else is there.
+func TestSchedulesBesideStopped(t *testing.T) {
+	for _, c := range []struct {
+		name, point string
+		proto       vls.Proto
+		bring       func(th vls.Thread, s vls.Handle, what string) error
+		get         func(th vls.Thread, s vls.Handle) (string, error)
+	}{
+		{"connect", "core: connection counted, before it is queued", vls.TCP,
+			func(th vls.Thread, s vls.Handle, _ string) error { return th.Connect(s, endpoint(80)) },
+			func(th vls.Thread, s vls.Handle) (string, error) {
+				_, peer, err := th.Accept(s, 0)
+				return peer.String(), err
+			}},
+		{"send", "datagram: a flow is active, before it is handed over", vls.UDP,
+			func(th vls.Thread, s vls.Handle, what string) error {
+				_, err := th.Sendto(s, []byte(what), 0, endpoint(80))
+				return err
+			},
+			func(th vls.Thread, s vls.Handle) (string, error) {
+				_, peer, err := th.Recvfrom(s, make([]byte, 8), 0)
+				return peer.String(), err
+			}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			rep := sched.Explore(t, sched.Options{
+				Schedules: 100, Steps: 5000,
+				Strategies: []sched.Strategy{sched.PCT(1), sched.PCT(2), sched.Random},
+				Stall:      []sched.Stall{{Thread: "stopped", Point: c.point, Visit: 1}},
+			}, func(r *sched.Run) {
+				l := newLab(t)
+				main := l.thread()
+				make := func(port int) vls.Handle {
+					s, err := main.Create(c.proto, false)
+					must(t, err)
+					must(t, main.Bind(s, endpoint(port)))
+					return s
+				}
+				to, x, y := make(80), make(81), make(82)
+				must(t, main.Listen(to, 1))
+				got := ""
+				a, b, d := l.thread(), l.thread(), l.thread()
+				r.Go("stopped", func() { c.bring(a, x, "stopped") })
+				r.Go("waiting", func() {
+					var err error
+					if got, err = c.get(b, to); err != nil {
+						r.Fatalf("%v", err)
+					}
+				})
+				r.Go("other", func() {
+					if err := c.bring(d, y, "other"); err != nil {
+						r.Fatalf("%v", err)
+					}
+				})
+				r.Check(func() {
+					if got != endpoint(82).String() {
+						r.Errorf("who waited got what %q brought, want %v", got, endpoint(82))
+					}
+					fds := []vls.PollFD{{Handle: to, Events: core.EPOLLIN}}
+					if n, err := main.Poll(fds, 0); n != 0 || err != nil {
+						r.Errorf("a poll then: %d, %v: want none ready", n, err)
+					}
+				})
+			})
+			t.Logf("%d schedules, %d with a thread stopped, the longest of %d steps", rep.Schedules, rep.Stalled, rep.Longest)
+		})
 	}
 }
 
