@@ -3,6 +3,7 @@ package core
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -133,9 +134,11 @@ func (y *ports) change(port uint16, change func([]*dgram) ([]*dgram, bool)) bool
 	}
 }
 
-// enter binds d; false: its endpoint is taken.
-func (y *ports) enter(d *dgram) bool {
+// enter binds d; false: its endpoint is taken. Of those that leaving says of that
+// they are on their way out none takes any.
+func (y *ports) enter(d *dgram, leaving func(Handle) bool) bool {
 	return y.change(d.ep.Port(), func(list []*dgram) ([]*dgram, bool) {
+		list = slices.DeleteFunc(list, func(o *dgram) bool { return leaving(Handle(o.target.Load())) })
 		for _, o := range list {
 			if overlap(o.ep.Addr(), o.v6only, d.ep.Addr(), d.v6only) {
 				return nil, false
@@ -182,7 +185,7 @@ func (t *Thread) bindDgram(s *Session, ep Endpoint) error {
 		if d.ep = ep; ep.Port() == 0 {
 			d.ep = y.ephemeral(ep.Addr())
 		}
-		if y.bound.enter(d) {
+		if y.bound.enter(d, y.app.leaving) {
 			if sched.Enabled {
 				sched.Point("datagram: bound, before its session is")
 			}

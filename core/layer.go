@@ -14,6 +14,7 @@ import (
 // and takes no lock: its table is replaced whole by compare-and-swap, and
 // everything else of a connection lies in the connection.
 type layer struct {
+	app     *App
 	table   atomic.Pointer[listeners]
 	port    atomic.Uint32
 	bound   ports    // of datagrams
@@ -36,7 +37,10 @@ const (
 	nPorts    = 65536 - firstPort
 )
 
-func (y *layer) init() { y.table.Store(&listeners{}) }
+func (y *layer) init(a *App) {
+	y.app = a
+	y.table.Store(&listeners{})
+}
 
 // ephemeral is an endpoint of addr with a port that was not handed out for the
 // last 32768 times.
@@ -70,7 +74,7 @@ func (y *layer) offer(ep Endpoint, c *conn) *listener {
 		}
 		first := a.turn.Add(1) - 1
 		for i := range uint32(len(a.at)) {
-			if l := a.at[(first+i)%uint32(len(a.at))]; l.push(c, false) {
+			if l := a.at[(first+i)%uint32(len(a.at))]; !y.app.leaving(l.target) && l.push(c, false) {
 				return l
 			}
 		}
@@ -87,7 +91,16 @@ func (y *layer) offer(ep Endpoint, c *conn) *listener {
 func (y *layer) listen(l *listener) bool {
 	return y.update(func(table listeners) bool {
 		for ep, a := range table {
-			if ep.Port() == l.ep.Port() && !a.admits(l) {
+			if ep.Port() != l.ep.Port() {
+				continue
+			}
+			// Whoever is to take it out may be stopped.
+			for _, o := range a.at {
+				if y.app.leaving(o.target) {
+					table.leave(o)
+				}
+			}
+			if a = table[ep]; a != nil && !a.admits(l) {
 				return false
 			}
 		}
@@ -133,18 +146,23 @@ func overlap(a netip.Addr, aV6only bool, b netip.Addr, bV6only bool) bool {
 // unlisten takes a listener out.
 func (y *layer) unlisten(l *listener) {
 	y.update(func(table listeners) bool {
-		a := table[l.ep]
-		if a == nil || !slices.Contains(a.at, l) {
-			return false
-		}
-		if len(a.at) == 1 {
-			delete(table, l.ep)
-			return true
-		}
-		rest := slices.DeleteFunc(slices.Clone(a.at), func(o *listener) bool { return o == l })
-		table[l.ep] = &appListener{at: rest, turn: a.turn}
-		return true
+		return table.leave(l)
 	})
+}
+
+// leave takes a listener from those at its endpoint; false: it is not among them.
+func (table listeners) leave(l *listener) bool {
+	a := table[l.ep]
+	if a == nil || !slices.Contains(a.at, l) {
+		return false
+	}
+	if len(a.at) == 1 {
+		delete(table, l.ep)
+		return true
+	}
+	rest := slices.DeleteFunc(slices.Clone(a.at), func(o *listener) bool { return o == l })
+	table[l.ep] = &appListener{at: rest, turn: a.turn}
+	return true
 }
 
 // update replaces the table by a changed copy; change may be called again.

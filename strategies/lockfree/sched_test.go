@@ -851,6 +851,72 @@ func forkBesideSets(t *testing.T, other func(th vls.Thread, s vls.Handle) (vls.H
 	t.Logf("%d schedules, the longest of %d steps; %d children have the old one, %d the new one", rep.Schedules, rep.Longest, old, anew)
 }
 
+// TestSchedulesForkBesideClose has a process fork while another thread of it closes
+// a listener, or what is bound, and makes another at that endpoint: either the child
+// has the old one, and the other is refused, or it has not.
+func TestSchedulesForkBesideClose(t *testing.T) {
+	for _, proto := range []vls.Proto{vls.TCP, vls.UDP} {
+		t.Run(fmt.Sprint(proto), func(t *testing.T) {
+			had, made := 0, 0
+			rep := sched.Explore(t, sched.Options{Schedules: 100}, func(r *sched.Run) {
+				l := newLab(t)
+				main := l.thread()
+				listen := func() (s vls.Handle, err error) {
+					if s, err = main.Create(proto, true); err == nil {
+						err = main.Bind(s, endpoint(80))
+					}
+					if err == nil {
+						err = main.Listen(s, 4)
+					}
+					return s, err
+				}
+				old, err := listen()
+				must(t, err)
+				var child vls.Process
+				r.Go("forker", func() {
+					if child, err = l.proc.Fork(); err != nil {
+						r.Fatalf("fork: %v", err)
+					}
+				})
+				var refused error
+				r.Go("other", func() {
+					if err := main.Close(old); err != nil {
+						r.Fatalf("close: %v", err)
+					}
+					if _, refused = listen(); refused != nil && refused != syscall.EADDRINUSE {
+						r.Fatalf("listen: %v", refused)
+					}
+				})
+				r.Check(func() {
+					th := child.NewThread()
+					must(t, th.Register())
+					_, err := th.SessionHandle(old)
+					if err == nil {
+						had++
+					}
+					if refused == nil {
+						made++
+					}
+					if err == nil && refused == nil {
+						r.Errorf("the child has what listened at the endpoint of another")
+					}
+					must(t, th.Exit())
+					must(t, child.Exit())
+					must(t, l.proc.Exit())
+					if n := l.app.(interface{ Usage() core.Usage }).Usage(); n.Sessions != 0 || n.Shared != 0 {
+						r.Errorf("%+v is not free", n)
+					}
+					l.end()
+				})
+			})
+			if had == 0 || made == 0 {
+				t.Errorf("%d children have the old one, and %d times there was another: want some of each", had, made)
+			}
+			t.Logf("%d schedules, the longest of %d steps; %d children have the old one, %d times there was another", rep.Schedules, rep.Longest, had, made)
+		})
+	}
+}
+
 // TestSchedulesFork has a process fork, twice at once, while its threads are inside
 // of a session or about to be, and has the children use what they share: no byte
 // is lost, comes twice or out of order, and the peer sees one end.
