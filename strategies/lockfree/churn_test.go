@@ -122,7 +122,7 @@ func get(b []byte) uint32 {
 	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
 }
 
-// TestStoppedReader: a thread that is inside a session keeps its slot, and
+// TestBoundOfUnreclaimed: a thread that is inside a session keeps its slot, and
 // nothing else, however many others close. Another thread closes the session at
 // once; the peer sees the end when the last has left.
 func TestBoundOfUnreclaimed(t *testing.T) {

@@ -3,6 +3,7 @@
 package lockfree_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -391,21 +392,27 @@ func TestSchedulesStall(t *testing.T) {
 			// The application stays open: a stopped thread may still be inside.
 		})
 	}
-	// Priorities that never change: one thread after the other.
-	rep := sched.Explore(t, sched.Options{Schedules: 4, Strategies: []sched.Strategy{sched.PCT(1)}}, body)
-	var points []sched.Stall
-	for _, v := range rep.Visited {
-		if v.Thread == "stopped" {
-			points = append(points, v)
-		}
-	}
+	points := stopAtEach(t, body)
 	for _, name := range claims {
-		if !slices.ContainsFunc(points, func(s sched.Stall) bool { return s.Point == name }) {
+		if !slices.Contains(points, name) {
 			t.Errorf("a round does not come to the point %q", name)
 		}
 	}
+}
+
+// stopAtEach runs body with the thread "stopped" of it stopped for ever at each point
+// that it comes to, in turn, in each of its visits there or without -soak in a few. It
+// returns the points.
+func stopAtEach(t *testing.T, body func(*sched.Run)) (points []string) {
+	t.Helper()
+	// Priorities that never change: one thread after the other.
+	rep := sched.Explore(t, sched.Options{Schedules: 4, Strategies: []sched.Strategy{sched.PCT(1)}}, body)
 	stops, stalled := 0, 0
-	for _, p := range points {
+	for _, p := range rep.Visited {
+		if p.Thread != "stopped" {
+			continue
+		}
+		points = append(points, p.Point)
 		step := 1
 		if !*soak {
 			step = max(1, p.Visit/3)
@@ -427,6 +434,104 @@ func TestSchedulesStall(t *testing.T) {
 		t.Error("no thread was stopped")
 	}
 	t.Logf("%d points, %d stops, %d schedules with one", len(points), stops, stalled)
+	return points
+}
+
+// TestSchedulesUnreclaimed stops a thread for ever at each point that it comes to in
+// calls on sessions that another thread closes, in all the processes that have them:
+// what is not free then is two sessions at most, or the entries of its Poll, or those
+// that share the session that it is inside of.
+func TestSchedulesUnreclaimed(t *testing.T) {
+	const entries, children = 3, 3
+	for _, c := range []struct {
+		name     string
+		most     int
+		children int
+		stopped  func(th vls.Thread, set, x, y, d vls.Handle)
+	}{
+		{"one session", 2, 0, func(th vls.Thread, set, x, y, d vls.Handle) {
+			buf := make([]byte, 8)
+			for range 2 { // the second time by a bias
+				th.Write(x, buf)
+				th.EpollWait(set, make([]vls.EpollEvent, 1), 0)
+				th.Read(y, buf)
+				th.Sendto(d, buf, 0, endpoint(90))
+				th.Recvfrom(d, buf, 0)
+			}
+			th.Attr(y, core.GetNread, buf[:4])
+			th.EpollCtl(set, core.EPOLL_CTL_MOD, y, &vls.EpollEvent{Events: core.EPOLLIN})
+			th.EpollCtl(set, core.EPOLL_CTL_DEL, y, nil)
+			th.EpollCtl(set, core.EPOLL_CTL_ADD, y, &vls.EpollEvent{Events: core.EPOLLIN | core.EPOLLET})
+			th.EpollWait(set, make([]vls.EpollEvent, 1), -1)
+			th.Shutdown(x, syscall.SHUT_RDWR)
+			th.Close(y)
+			th.Close(set)
+		}},
+		{"poll", entries, 0, func(th vls.Thread, set, x, y, d vls.Handle) {
+			fds := make([]vls.PollFD, entries)
+			for i, h := range [entries]vls.Handle{x, y, d} {
+				fds[i] = vls.PollFD{Handle: h, Events: core.EPOLLIN}
+			}
+			th.Poll(fds, -1)
+		}},
+		{"shared", 1 + children, children, func(th vls.Thread, _, x, _, _ vls.Handle) {
+			buf := make([]byte, 4)
+			th.Write(x, buf)
+			th.Attr(x, core.GetNread, buf)
+			th.Close(x)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) { unreclaimed(t, c.most, c.children, c.stopped) })
+	}
+}
+
+func unreclaimed(t *testing.T, most, children int, calls func(th vls.Thread, set, x, y, d vls.Handle)) {
+	kept := 0
+	body := func(r *sched.Run) {
+		l := newLab(t)
+		main, stopped := l.thread(), l.thread()
+		x, y := l.pair(main, 80)
+		flags := make([]byte, 4)
+		binary.NativeEndian.PutUint32(flags, syscall.O_NONBLOCK)
+		_, err := main.Attr(y, core.SetFlags, flags)
+		must(t, err)
+		d, err := main.Create(vls.UDP, true)
+		must(t, err)
+		must(t, main.Bind(d, endpoint(90)))
+		set, err := main.EpollCreate()
+		must(t, err)
+		must(t, main.EpollCtl(set, core.EPOLL_CTL_ADD, y, &vls.EpollEvent{Events: core.EPOLLIN}))
+		all := []vls.Thread{main}
+		for range children {
+			c, err := l.proc.Fork()
+			must(t, err)
+			th := c.NewThread()
+			must(t, th.Register())
+			all = append(all, th)
+		}
+		r.Go("stopped", func() { calls(stopped, set, x, y, d) })
+		r.Go("closer", func() {
+			// When nobody else can go on.
+			sched.Wait("closer: the other is stopped, or waits", func() bool { return false }, 1)
+			for _, th := range all {
+				for _, h := range []vls.Handle{x, y, d, set} {
+					if err := th.Close(h); err != nil && err != syscall.EBADFD {
+						r.Fatalf("close: %v", err)
+					}
+				}
+			}
+		})
+		r.Check(func() {
+			n := l.app.(interface{ Usage() core.Usage }).Usage().Sessions
+			if kept = max(kept, n); n > most {
+				r.Errorf("%d sessions are not free, want at most %d", n, most)
+			}
+		})
+	}
+	stopAtEach(t, body)
+	if kept != most {
+		t.Errorf("at most %d sessions were not free: want %d of some", kept, most)
+	}
 }
 
 // TestSchedulesLate has a thread read a session that another closes, and after it
