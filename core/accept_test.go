@@ -1,6 +1,7 @@
 package core
 
 import (
+	"math"
 	"net/netip"
 	"syscall"
 	"testing"
@@ -76,9 +77,9 @@ func TestAcceptWithFullPool(t *testing.T) {
 	}
 }
 
-// While one thread turns the stack around in pop both lists are empty, and for
-// another, about to sleep, the second connection must still be waiting.
-func TestListenerWaitsWhileTurnedAround(t *testing.T) {
+// While one thread takes connections from the stack, in pop, both lists are empty,
+// and for another, about to sleep, the second connection must still be waiting.
+func TestListenerWaitsWhileTaken(t *testing.T) {
 	var l listener
 	l.setBacklog(2)
 	for range 2 {
@@ -86,11 +87,14 @@ func TestListenerWaitsWhileTurnedAround(t *testing.T) {
 			t.Fatal("the backlog is full")
 		}
 	}
-	stack := l.stack.Swap(nil) // as far as pop has come
+	list := l.stack.Load().take() // as far as pop has come
 	if !l.waiting() {
 		t.Error("two connections wait, and another thread sees none")
 	}
-	l.stack.Store(stack)
+	if l.push(new(conn), false) {
+		t.Error("two connections wait, and a backlog of two has room")
+	}
+	l.oldest.Store(list)
 	for i := range 2 {
 		if !l.waiting() || l.pop() == nil {
 			t.Fatalf("connection %d is gone", i)
@@ -98,5 +102,46 @@ func TestListenerWaitsWhileTurnedAround(t *testing.T) {
 	}
 	if l.waiting() || l.pop() != nil {
 		t.Error("none waits, and one is seen")
+	}
+}
+
+// A listener counts what waits through closing and opening again, beyond its
+// backlog too, and where the count goes round.
+func TestListenerCounts(t *testing.T) {
+	var l listener
+	l.setBacklog(2)
+	l.taken.Store(math.MaxUint32 - 2)
+	l.reopen()
+	for round := range 3 {
+		var cs [3]conn
+		for i := range cs {
+			if l.length() != i {
+				t.Fatalf("round %d: %d wait, want %d", round, l.length(), i)
+			}
+			if ok := l.push(&cs[i], false); ok != (i < 2) {
+				t.Fatalf("round %d: connection %d is queued: %v", round, i, ok)
+			}
+		}
+		l.push(&cs[2], true)
+		if c := l.pop(); c != &cs[0] {
+			t.Fatalf("round %d: the first is not the oldest", round)
+		}
+		if round == 1 {
+			l.unpop(&cs[0])
+			if l.length() != 3 || l.pop() != &cs[0] {
+				t.Fatal("what was put back is not the oldest again")
+			}
+		}
+		before := l.pushed()
+		list := l.close()
+		if list != &cs[1] || list.next != &cs[2] || cs[2].next != nil {
+			t.Fatalf("round %d: what waited is not what close gives", round)
+		}
+		if l.length() != 0 || l.close() != nil || l.push(&cs[0], true) {
+			t.Fatalf("round %d: the listener is not closed", round)
+		}
+		if l.reopen(); l.length() != 0 || l.pop() != nil || l.pushed() != before {
+			t.Fatalf("round %d: opened again %d wait, of %d that came: want 0 of %d", round, l.length(), l.pushed(), before)
+		}
 	}
 }

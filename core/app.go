@@ -150,7 +150,7 @@ func New(cfg Config, hooks Hooks) (*App, error) {
 		}
 	}
 	a.shared.init(sharedIndex)
-	a.layer.init()
+	a.layer.init(a)
 	if cfg.SessionThread {
 		if err := a.startService(); err != nil {
 			a.Close()

@@ -3,6 +3,7 @@ package core
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -32,7 +33,7 @@ type dgram struct {
 	// consumer does not know of, and number what they send, so that it comes
 	// out in the order in which it came.
 	stack   atomic.Pointer[flow] // handed over, newest first
-	flows   atomic.Int32         // handed over and not empty
+	held    atomic.Uint32        // 1: the consumer has flows, or is about to take some
 	tickets atomic.Uint64        // datagrams, before they are there
 	arrived atomic.Uint32        // datagrams, once they are there
 	event   atomic.Uint32        // as a fifo's: 1, nobody need be told
@@ -133,9 +134,11 @@ func (y *ports) change(port uint16, change func([]*dgram) ([]*dgram, bool)) bool
 	}
 }
 
-// enter binds d; false: its endpoint is taken.
-func (y *ports) enter(d *dgram) bool {
+// enter binds d; false: its endpoint is taken. Of those that leaving says of that
+// they are on their way out none takes any.
+func (y *ports) enter(d *dgram, leaving func(Handle) bool) bool {
 	return y.change(d.ep.Port(), func(list []*dgram) ([]*dgram, bool) {
+		list = slices.DeleteFunc(list, func(o *dgram) bool { return leaving(Handle(o.target.Load())) })
 		for _, o := range list {
 			if overlap(o.ep.Addr(), o.v6only, d.ep.Addr(), d.v6only) {
 				return nil, false
@@ -182,7 +185,7 @@ func (t *Thread) bindDgram(s *Session, ep Endpoint) error {
 		if d.ep = ep; ep.Port() == 0 {
 			d.ep = y.ephemeral(ep.Addr())
 		}
-		if y.bound.enter(d) {
+		if y.bound.enter(d, y.app.leaving) {
 			if sched.Enabled {
 				sched.Point("datagram: bound, before its session is")
 			}
@@ -428,7 +431,7 @@ func (t *Thread) put(f *flow, p []byte) (heard bool, err error) {
 		return false, err
 	}
 	to.arrived.Add(1) // and the fence between the publication and the look
-	if f.active.Load() == 0 && !f.handOver(t.w.app.hooks.Free) {
+	if f.active.Load() == 0 && !f.handOver() {
 		return false, nil
 	}
 	// Where a stopped thread must not keep news from others, who finds the flag
@@ -441,10 +444,7 @@ func (t *Thread) put(f *flow, p []byte) (heard bool, err error) {
 
 // handOver gives a flow into which something was put to the receiver, if that
 // has let it go. False: the receiver was closed. Session tx: exclusive.
-//
-// early counts the flow before it is there: a thread that is stopped in between
-// makes the receiver look in vain, but hides no flow of another's.
-func (f *flow) handOver(early bool) bool {
+func (f *flow) handOver() bool {
 	if !f.active.CompareAndSwap(0, 1) {
 		return true // not yet, and it found what was put
 	}
@@ -455,23 +455,23 @@ func (f *flow) handOver(early bool) bool {
 		return true
 	}
 	f.refs.Add(1)
-	if early {
-		f.to.flows.Add(1)
-	}
-	if early && sched.Enabled {
-		sched.Point("datagram: a flow counted, before it is there")
+	if sched.Enabled {
+		sched.Point("datagram: a flow is active, before it is handed over")
 	}
 	if !f.to.push(f) {
 		f.unref()
 		return false
 	}
-	if early {
-		// Who was told too early, and found nothing, is told again.
-		f.to.arrived.Add(1)
-	} else {
-		f.to.flows.Add(1)
-	}
+	// Once more: who has seen the first count may have found nothing then.
+	f.to.arrived.Add(1)
 	return true
+}
+
+// readable reports whether there is a datagram to receive. A thread that is stopped
+// does not make it say so too early. Any thread.
+func (d *dgram) readable() bool {
+	f := d.stack.Load() // in this order: flows go from there to the consumer
+	return f != nil && f != dgramClosed || d.held.Load() != 0
 }
 
 // dgramClosed ends the stack of a session that was closed.
@@ -624,6 +624,12 @@ func (d *dgram) takeOver() {
 		if f == nil || f == dgramClosed {
 			return
 		}
+		if len(d.heads) == 0 {
+			d.held.Store(1) // before the stack is empty
+		}
+		if sched.Enabled {
+			sched.Point("datagram: between the flows handed over and their swap")
+		}
 		if !d.stack.CompareAndSwap(f, nil) {
 			continue
 		}
@@ -644,8 +650,9 @@ func (d *dgram) takeOver() {
 func (d *dgram) advance() {
 	f := d.heads[0].f
 	if f.f.MaxDequeue() == 0 && f.letGo() {
-		d.heads.pop()
-		d.flows.Add(-1)
+		if d.heads.pop(); len(d.heads) == 0 {
+			d.held.Store(0)
+		}
 		f.unref()
 		return
 	}
@@ -752,7 +759,7 @@ func (s *Session) dgramLevel(flags uint32) uint32 {
 		if flags&fWrShut != 0 {
 			l |= EPOLLHUP
 		}
-	} else if s.dg.flows.Load() > 0 {
+	} else if s.dg.readable() {
 		l |= EPOLLIN
 	}
 	if flags&fWrShut != 0 || s.dg.blocked.Load() == 0 {
@@ -780,6 +787,7 @@ func (t *Thread) closeDgram(d *dgram) {
 		h.f.unref()
 	}
 	d.heads = nil
+	d.held.Store(0)
 }
 
 // unref drops what a session sent through, once nobody uses it any more.

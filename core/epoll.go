@@ -555,7 +555,7 @@ func (s *Session) look() look {
 		k.tail = s.dg.arrived.Load()
 	case st == StateClosed:
 	case st == StateListen:
-		k.tail = s.lsn.pushed.Load()
+		k.tail = s.lsn.pushed()
 	default:
 		k.tail = s.rx.Tail()
 	}

@@ -34,6 +34,8 @@ func (t *Thread) forkFree(child *Worker, made func(parent, child *Session)) (*Wo
 		}
 		return nil
 	}
+	// What is given up here is given up as by an exit.
+	closer := &Thread{w: child, producer: t.producer, whose: t.whose}
 	enter := func(p, c *Session, key, name, shared uint64) {
 		if made != nil {
 			made(p, c)
@@ -65,6 +67,16 @@ func (t *Thread) forkFree(child *Worker, made func(parent, child *Session)) (*Wo
 		c.missed.Store(p.missed.Load())
 		c.full.Store(p.full.Load())
 		c.failed.Store(p.failed.Load())
+		if sched.Enabled {
+			sched.Point("fork: an image shares, before the look whether its parent is closing")
+		}
+		if p.life.Load()&lifeClosing != 0 {
+			// Where it listened, or was bound, others may by now. Nobody has found
+			// the image: it ends here.
+			c.begin(lifePin | lifeShared | lifeClosing | uint64(BothEnds))
+			closer.endNow(c)
+			return nil
+		}
 		enter(p, c, key, name, lifeShared)
 		if m := p.member.Load(); m != nil {
 			if set := sets[m.set]; set != nil {
@@ -79,9 +91,7 @@ func (t *Thread) forkFree(child *Worker, made func(parent, child *Session)) (*Wo
 	})
 	child.sessions.imaged(n)
 	if err != nil {
-		// As its exit would.
-		o := &Thread{w: child, producer: t.producer, whose: t.whose}
-		child.Close(o)
+		child.Close(closer)
 		return nil, err
 	}
 	w.forked.Store(true)

@@ -1,8 +1,11 @@
 package core
 
 import (
+	"net/netip"
+	"runtime"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // freeWorld is two threads of a worker whose sessions are claimed, and a connection of
@@ -108,6 +111,76 @@ func TestExitWhileInside(t *testing.T) {
 		two.Release(o, TxEnd)
 	}
 	one.Release(s, RxEnd)
+	w.Close(one)
+	if n := a.Usage(); n.Sessions != 0 || n.Shared != 0 {
+		t.Errorf("%+v is not free", n)
+	}
+}
+
+// A listener that is closed while a fork is about to make its image is not the
+// child's: another may listen there by then.
+func TestForkOfWhatCloses(t *testing.T) {
+	a, w, one, two, _, _ := freeWorld(t)
+	listen := func() Handle {
+		s, err := one.Create(TCP, true)
+		if err == nil {
+			err = one.Bind(s, netip.MustParseAddrPort("127.0.0.1:99"))
+		}
+		if err == nil {
+			err = one.Listen(s, 1)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		one.Release(s, BothEnds)
+		return s.Handle()
+	}
+	h := listen()
+	s := w.Lookup(h)
+	s.flags.Or(fDialing) // for which a fork waits
+	type forked struct {
+		w   *Worker
+		err error
+	}
+	done := make(chan forked)
+	go func() {
+		cw, err := two.Fork(nil)
+		done <- forked{cw, err}
+	}()
+	for begin := time.Now(); s.sh.Load() == nil; runtime.Gosched() {
+		if time.Since(begin) > time.Minute {
+			t.Fatal("the fork does not come to the listener")
+		}
+	}
+	if err := one.CloseHandle(h); err != nil {
+		t.Fatal(err)
+	}
+	other := listen()
+	s.flags.And(^uint32(fDialing))
+	f := <-done
+	if f.err != nil {
+		t.Fatal(f.err)
+	}
+	if f.w.Lookup(h) != nil {
+		t.Error("the child has a listener that was closed, at the endpoint of another")
+	}
+	var c Thread
+	if err := f.w.InitThread(&c, nil); err != nil {
+		t.Fatal(err)
+	}
+	// The slot is free, once.
+	for range 3 {
+		s, err := c.Create(TCP, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Release(s, BothEnds)
+	}
+	f.w.Close(&c)
+	c.Exit()
+	if w.Lookup(other) == nil {
+		t.Error("the other listener is gone")
+	}
 	w.Close(one)
 	if n := a.Usage(); n.Sessions != 0 || n.Shared != 0 {
 		t.Errorf("%+v is not free", n)

@@ -14,6 +14,7 @@ import (
 // and takes no lock: its table is replaced whole by compare-and-swap, and
 // everything else of a connection lies in the connection.
 type layer struct {
+	app     *App
 	table   atomic.Pointer[listeners]
 	port    atomic.Uint32
 	bound   ports    // of datagrams
@@ -36,7 +37,10 @@ const (
 	nPorts    = 65536 - firstPort
 )
 
-func (y *layer) init() { y.table.Store(&listeners{}) }
+func (y *layer) init(a *App) {
+	y.app = a
+	y.table.Store(&listeners{})
+}
 
 // ephemeral is an endpoint of addr with a port that was not handed out for the
 // last 32768 times.
@@ -70,7 +74,7 @@ func (y *layer) offer(ep Endpoint, c *conn) *listener {
 		}
 		first := a.turn.Add(1) - 1
 		for i := range uint32(len(a.at)) {
-			if l := a.at[(first+i)%uint32(len(a.at))]; l.push(c, false) {
+			if l := a.at[(first+i)%uint32(len(a.at))]; !y.app.leaving(l.target) && l.push(c, false) {
 				return l
 			}
 		}
@@ -87,7 +91,16 @@ func (y *layer) offer(ep Endpoint, c *conn) *listener {
 func (y *layer) listen(l *listener) bool {
 	return y.update(func(table listeners) bool {
 		for ep, a := range table {
-			if ep.Port() == l.ep.Port() && !a.admits(l) {
+			if ep.Port() != l.ep.Port() {
+				continue
+			}
+			// Whoever is to take it out may be stopped.
+			for _, o := range a.at {
+				if y.app.leaving(o.target) {
+					table.leave(o)
+				}
+			}
+			if a = table[ep]; a != nil && !a.admits(l) {
 				return false
 			}
 		}
@@ -133,18 +146,23 @@ func overlap(a netip.Addr, aV6only bool, b netip.Addr, bV6only bool) bool {
 // unlisten takes a listener out.
 func (y *layer) unlisten(l *listener) {
 	y.update(func(table listeners) bool {
-		a := table[l.ep]
-		if a == nil || !slices.Contains(a.at, l) {
-			return false
-		}
-		if len(a.at) == 1 {
-			delete(table, l.ep)
-			return true
-		}
-		rest := slices.DeleteFunc(slices.Clone(a.at), func(o *listener) bool { return o == l })
-		table[l.ep] = &appListener{at: rest, turn: a.turn}
-		return true
+		return table.leave(l)
 	})
+}
+
+// leave takes a listener from those at its endpoint; false: it is not among them.
+func (table listeners) leave(l *listener) bool {
+	a := table[l.ep]
+	if a == nil || !slices.Contains(a.at, l) {
+		return false
+	}
+	if len(a.at) == 1 {
+		delete(table, l.ep)
+		return true
+	}
+	rest := slices.DeleteFunc(slices.Clone(a.at), func(o *listener) bool { return o == l })
+	table[l.ep] = &appListener{at: rest, turn: a.turn}
+	return true
 }
 
 // update replaces the table by a changed copy; change may be called again.
@@ -174,10 +192,18 @@ type listener struct {
 	target  Handle        // the listening session
 	rx, tx  atomic.Uint32 // sizes of the fifos it brings to a connection
 	backlog atomic.Int32
-	n       atomic.Int32         // waiting, or about to
-	pushed  atomic.Uint32        // connections ever, to tell a new one from an old
-	stack   atomic.Pointer[conn] // newest first
-	oldest  atomic.Pointer[conn] // what was taken from the stack, oldest first
+	stack   atomic.Pointer[arrival] // newest first, down to what was taken last
+	oldest  atomic.Pointer[conn]    // what was taken from the stack, oldest first
+	taken   atomic.Uint32           // connections that were taken from both
+}
+
+// arrival is a connection in a listener's stack. So that a connector who is stopped
+// has it queued and counted, or neither, each says how many came until then, itself
+// among them.
+type arrival struct {
+	n     uint32   // never changed; those of one listener go on from each other
+	c     *conn    // nil: it was taken, and what lies below
+	below *arrival // this and c are for who has the session control
 }
 
 // maxBacklog is the kernel's own limit where none is configured.
@@ -185,28 +211,26 @@ const maxBacklog = 4096
 
 func (l *listener) setBacklog(n int) { l.backlog.Store(int32(min(max(n, 1), maxBacklog))) }
 
-// listenerClosed ends the stack of a listener that was closed, or does not serve.
-var listenerClosed = new(conn)
+// listenerClosed is the stack of a listener that was closed, or does not serve.
+var listenerClosed = new(arrival)
 
 // push queues a connection; false: the backlog is full, which force passes
 // over, or the listener closed.
 func (l *listener) push(c *conn, force bool) bool {
-	if l.n.Add(1) > l.backlog.Load() && !force {
-		l.n.Add(-1)
-		return false
-	}
+	a := &arrival{c: c}
 	for {
-		old := l.stack.Load()
-		if old == listenerClosed {
-			l.n.Add(-1)
+		top := l.stack.Load()
+		if top == listenerClosed || !force && waitingAt(top, l.taken.Load()) >= int(l.backlog.Load()) {
 			return false
 		}
-		c.next = old
+		if a.below = top; top != nil {
+			a.n = top.n
+		}
+		a.n++
 		if sched.Enabled {
 			sched.Point("core: connection counted, before it is queued")
 		}
-		if l.stack.CompareAndSwap(old, c) {
-			l.pushed.Add(1)
+		if l.stack.CompareAndSwap(top, a) {
 			return true
 		}
 	}
@@ -216,7 +240,7 @@ func (l *listener) push(c *conn, force bool) bool {
 func (l *listener) pop() *conn {
 	c := l.oldest.Load()
 	if c == nil {
-		if c = reversed(l.stack.Swap(nil)); c == nil {
+		if c = l.stack.Load().take(); c == nil {
 			return nil
 		}
 		if sched.Enabled {
@@ -228,17 +252,19 @@ func (l *listener) pop() *conn {
 	if sched.Enabled {
 		sched.Point("core: connection taken, before it is counted off")
 	}
-	l.n.Add(-1)
+	l.taken.Add(1)
 	return c
 }
 
-// reversed is the list of a stack in the order of pushing.
-func reversed(stack *conn) (list *conn) {
-	for stack != nil {
-		next := stack.next
-		stack.next = list
-		list = stack
-		stack = next
+// take takes the connections of a stack, in the order of pushing. The arrival at
+// its top stays, for the count.
+func (a *arrival) take() (list *conn) {
+	for b := a; b != nil && b.c != nil; b = b.below {
+		b.c.next = list
+		list = b.c
+	}
+	if list != nil {
+		a.c, a.below = nil, nil
 	}
 	return list
 }
@@ -248,7 +274,8 @@ func (l *listener) close() *conn {
 	if l.stack.Load() == listenerClosed {
 		return nil
 	}
-	list := reversed(l.stack.Swap(listenerClosed))
+	top := l.stack.Swap(listenerClosed)
+	list := top.take()
 	if first := l.oldest.Swap(nil); first != nil {
 		last := first
 		for last.next != nil {
@@ -256,8 +283,8 @@ func (l *listener) close() *conn {
 		}
 		last.next, list = list, first
 	}
-	for c := list; c != nil; c = c.next {
-		l.n.Add(-1)
+	if top != nil {
+		l.taken.Store(top.n)
 	}
 	return list
 }
@@ -266,20 +293,40 @@ func (l *listener) close() *conn {
 func (l *listener) serves() bool { return l.stack.Load() != listenerClosed }
 
 // reopen undoes close.
-func (l *listener) reopen() { l.stack.Store(nil) }
+func (l *listener) reopen() { l.stack.Store(&arrival{n: l.taken.Load()}) }
 
 // unpop puts back what pop took.
 func (l *listener) unpop(c *conn) {
 	c.next = l.oldest.Load()
 	l.oldest.Store(c)
-	l.n.Add(1)
+	l.taken.Add(^uint32(0))
 }
 
-// waiting reports whether there is a connection to accept, or is about to be:
-// it may say so too early, never too late, since n rises before a connection is
-// pushed and falls after it was taken. The lists do not tell: while one thread
-// turns the stack around, both are empty for another. Any thread.
-func (l *listener) waiting() bool { return l.n.Load() > 0 }
+// waitingAt is how many connections wait below the top of a stack, when so many
+// were taken.
+func waitingAt(top *arrival, taken uint32) int {
+	if top == nil || top == listenerClosed {
+		return 0
+	}
+	return max(int(int32(top.n-taken)), 0)
+}
 
-// length is the number of waiting connections. Any thread.
-func (l *listener) length() int { return int(l.n.Load()) }
+// length is the number of waiting connections: not less, for the lists do not tell
+// while one thread is about to move some from the one to the other. What was taken
+// since the look at that count is among them. Any thread.
+func (l *listener) length() int {
+	taken := l.taken.Load() // in this order
+	return waitingAt(l.stack.Load(), taken)
+}
+
+// waiting reports whether there is a connection to accept. Any thread.
+func (l *listener) waiting() bool { return l.length() > 0 }
+
+// pushed is how many connections were ever queued, to tell a new one from an old;
+// of a listener that does not serve, 0. Any thread.
+func (l *listener) pushed() uint32 {
+	if top := l.stack.Load(); top != nil {
+		return top.n
+	}
+	return 0
+}

@@ -443,7 +443,7 @@ func TestLitmusTable(t *testing.T) {
 	ep := netip.MustParseAddrPort("127.0.0.1:80")
 	for c := range ys {
 		ys[c] = new(layer)
-		ys[c].init()
+		ys[c].init(new(App))
 	}
 	litmus.Never(t, litmus.Test{
 		Outcomes: []string{"an unfinished listener", "none", "a listener"},

@@ -364,7 +364,7 @@ func (s *Session) position() uint32 {
 	case st == StateClosed:
 		return missed
 	case st == StateListen:
-		return missed + s.lsn.pushed.Load()
+		return missed + s.lsn.pushed()
 	default:
 		return missed + s.rx.Tail()
 	}

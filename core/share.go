@@ -83,6 +83,49 @@ func (a *App) session(h Handle) *Session {
 	return nil
 }
 
+// leaving reports whether a session that does without exclusion, or all that share
+// one, of which this is the key, are closed: who is inside of one, or ends it, may be
+// stopped, and keeps its endpoint from nobody. Any thread.
+func (a *App) leaving(target Handle) bool {
+	if !a.hooks.Free {
+		return false
+	}
+	if target.Worker() == sharedIndex {
+		sh := a.shared.Key(uint64(target))
+		return sh == nil || a.allClosing(sh)
+	}
+	if target == 0 {
+		return true // of datagrams: it is about to end
+	}
+	if !a.closing(target) {
+		return false
+	}
+	// In this order: who forks makes a session one that is shared, and its image one
+	// of those that share it, which is not found before he has looked whether the
+	// session is closing.
+	s := a.session(target)
+	if s == nil {
+		return false // it has ended, and listens no more
+	}
+	sh := s.sh.Load()
+	return sh == nil || a.allClosing(sh)
+}
+
+func (a *App) allClosing(sh *shared) bool {
+	of := sh.audience.Load()
+	return of == nil || !slices.ContainsFunc(of.who, func(h Handle) bool { return !a.closing(h) })
+}
+
+// closing reports whether the session with that key is there, and closing.
+func (a *App) closing(h Handle) bool {
+	s := a.session(h)
+	if s == nil {
+		return false
+	}
+	l := s.life.Load()
+	return l>>lifeGen == uint64(h)>>32 && l&lifeClosing != 0
+}
+
 // OwnerWorker is the index of the worker that the session belongs to: of several
 // that share it the one that has had it longest. Session control: shared.
 func (s *Session) OwnerWorker() uint32 { return s.owner().w.index }
@@ -204,6 +247,7 @@ func (t *Thread) unshare(s *Session) (last bool) {
 	if len(sh.audience.Load().who) > 0 {
 		return false
 	}
+	s.sh.Store(nil) // what it is may be others' from here on
 	t.enterShared()
 	t.w.app.freeShared(sh)
 	t.leaveShared()

@@ -373,7 +373,7 @@ func (t *Thread) ready(s *Session, k waitKind, want int) bool {
 	case waitWrite:
 		return s.tx.MaxEnqueue() >= want || s.tx.Status() != 0
 	case waitRecv:
-		return s.dg.flows.Load() > 0 || s.err.Load() != 0 || flags&fRdShut != 0
+		return s.dg.readable() || s.err.Load() != 0 || flags&fRdShut != 0
 	case waitSend:
 		return t.flow.f.MaxEnqueue() >= want || t.flow.gone() || s.err.Load() != 0 || flags&fWrShut != 0
 	default:

@@ -3,6 +3,7 @@ package lockfree_test
 import (
 	"flag"
 	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -121,7 +122,7 @@ func get(b []byte) uint32 {
 	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
 }
 
-// TestStoppedReader: a thread that is inside a session keeps its slot, and
+// TestBoundOfUnreclaimed: a thread that is inside a session keeps its slot, and
 // nothing else, however many others close. Another thread closes the session at
 // once; the peer sees the end when the last has left.
 func TestBoundOfUnreclaimed(t *testing.T) {
@@ -230,6 +231,104 @@ func TestClosedSetLetsGo(t *testing.T) {
 		}
 		defer inside.Release(set, core.BothEnds)
 		last = set
+	}
+}
+
+// TestClosedLetsEndpointGo: where a session listened, or was bound, that was closed,
+// another may, though the thread that is to end it, being inside of it, is stopped
+// there; and who connects finds the other or nobody. If it is shared by fork that is
+// so once all have closed it.
+func TestClosedLetsEndpointGo(t *testing.T) {
+	hangs(t, time.Minute)
+	for _, proto := range []vls.Proto{vls.TCP, vls.UDP} {
+		for _, forked := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%v,forked=%v", proto, forked), func(t *testing.T) {
+				app, err := core.New(core.Config{SegmentSize: 4 << 20}, core.Hooks{Free: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer app.Close()
+				w, err := app.NewWorker()
+				if err != nil {
+					t.Fatal(err)
+				}
+				inside, other := newThread(t, w), newThread(t, w)
+				at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 80)
+				listen := func() (core.Handle, error) {
+					s, err := other.Create(proto, true)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer other.Release(s, core.BothEnds)
+					if err := other.Bind(s, at); err != nil {
+						return s.Handle(), err
+					}
+					return s.Handle(), other.Listen(s, 4)
+				}
+				closes := func(th *core.Thread, h core.Handle) {
+					t.Helper()
+					if err := th.CloseHandle(h); err != nil {
+						t.Fatal(err)
+					}
+				}
+				h, err := listen()
+				if err != nil {
+					t.Fatal(err)
+				}
+				var child *core.Thread
+				if forked {
+					c, err := other.Fork(nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					child = newThread(t, c)
+				}
+				s, err := inside.Claim(h, core.BothEnds, true)
+				if err != nil {
+					t.Fatal(err)
+				}
+				closes(other, h)
+				if forked {
+					if o, err := listen(); err != syscall.EADDRINUSE {
+						t.Errorf("listen where a child has it still: %v, want EADDRINUSE", err)
+					} else {
+						closes(other, o)
+					}
+					closes(child, h)
+				}
+				if proto == vls.TCP {
+					c, err := other.Create(proto, false)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := other.Connect(c, at); err != syscall.ECONNREFUSED {
+						t.Errorf("connect to a closed listener: %v, want ECONNREFUSED", err)
+					}
+					ch := c.Handle()
+					other.Release(c, core.BothEnds)
+					closes(other, ch)
+				}
+				o, err := listen()
+				if err != nil {
+					t.Fatalf("listen where a closed one did: %v", err)
+				}
+				again, err := listen()
+				if err != syscall.EADDRINUSE {
+					t.Errorf("listen where another does: %v, want EADDRINUSE", err)
+				}
+				closes(other, again)
+				// What ends late takes nothing from the other.
+				inside.Release(s, core.BothEnds)
+				if again, err = listen(); err != syscall.EADDRINUSE {
+					t.Errorf("listen where another does, after the first has ended: %v, want EADDRINUSE", err)
+				}
+				closes(other, again)
+				closes(other, o)
+				if n := app.Usage(); n.Sessions != 0 || n.Shared != 0 {
+					t.Errorf("%+v is not free", n)
+				}
+			})
+		}
 	}
 }
 

@@ -3,6 +3,7 @@
 package lockfree_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -412,7 +413,7 @@ var stalls = []struct {
 		"set: a member is hot, before who waits is woken",
 		"news: before the set is told",
 		"news: before who waits is woken",
-		"datagram: a flow counted, before it is there",
+		"datagram: a flow is active, before it is handed over",
 		"datagram: flows taken, before the receiver has them",
 		"datagram: a flow let go, before the look whether more came",
 		"datagram: between who is bound and the swap",
@@ -471,21 +472,27 @@ func stallAll(t *testing.T, make func(l *lab) func(), visits int, claims []strin
 			// The application stays open: a stopped thread may still be inside.
 		})
 	}
-	// Priorities that never change: one thread after the other.
-	rep := sched.Explore(t, sched.Options{Schedules: 4, Strategies: []sched.Strategy{sched.PCT(1)}}, body)
-	var points []sched.Stall
-	for _, v := range rep.Visited {
-		if v.Thread == "stopped" {
-			points = append(points, v)
-		}
-	}
+	points := stopAtEach(t, visits, body)
 	for _, name := range claims {
-		if !slices.ContainsFunc(points, func(s sched.Stall) bool { return s.Point == name }) {
+		if !slices.Contains(points, name) {
 			t.Errorf("it does not come to the point %q", name)
 		}
 	}
+}
+
+// stopAtEach runs body with the thread "stopped" of it stopped for ever at each point
+// that it comes to, in turn, in each of its visits there or without -soak in about so
+// many. It returns the points.
+func stopAtEach(t *testing.T, visits int, body func(*sched.Run)) (points []string) {
+	t.Helper()
+	// Priorities that never change: one thread after the other.
+	rep := sched.Explore(t, sched.Options{Schedules: 4, Strategies: []sched.Strategy{sched.PCT(1)}}, body)
 	stops, stalled := 0, 0
-	for _, p := range points {
+	for _, p := range rep.Visited {
+		if p.Thread != "stopped" {
+			continue
+		}
+		points = append(points, p.Point)
 		step := 1
 		if !*soak {
 			step = max(1, p.Visit/visits)
@@ -507,6 +514,104 @@ func stallAll(t *testing.T, make func(l *lab) func(), visits int, claims []strin
 		t.Error("no thread was stopped")
 	}
 	t.Logf("%d points, %d stops, %d schedules with one", len(points), stops, stalled)
+	return points
+}
+
+// TestSchedulesUnreclaimed stops a thread for ever at each point that it comes to in
+// calls on sessions that another thread closes, in all the processes that have them:
+// what is not free then is two sessions at most, or the entries of its Poll, or those
+// that share the session that it is inside of.
+func TestSchedulesUnreclaimed(t *testing.T) {
+	const entries, children = 3, 3
+	for _, c := range []struct {
+		name     string
+		most     int
+		children int
+		stopped  func(th vls.Thread, set, x, y, d vls.Handle)
+	}{
+		{"one session", 2, 0, func(th vls.Thread, set, x, y, d vls.Handle) {
+			buf := make([]byte, 8)
+			for range 2 { // the second time by a bias
+				th.Write(x, buf)
+				th.EpollWait(set, make([]vls.EpollEvent, 1), 0)
+				th.Read(y, buf)
+				th.Sendto(d, buf, 0, endpoint(90))
+				th.Recvfrom(d, buf, 0)
+			}
+			th.Attr(y, core.GetNread, buf[:4])
+			th.EpollCtl(set, core.EPOLL_CTL_MOD, y, &vls.EpollEvent{Events: core.EPOLLIN})
+			th.EpollCtl(set, core.EPOLL_CTL_DEL, y, nil)
+			th.EpollCtl(set, core.EPOLL_CTL_ADD, y, &vls.EpollEvent{Events: core.EPOLLIN | core.EPOLLET})
+			th.EpollWait(set, make([]vls.EpollEvent, 1), -1)
+			th.Shutdown(x, syscall.SHUT_RDWR)
+			th.Close(y)
+			th.Close(set)
+		}},
+		{"poll", entries, 0, func(th vls.Thread, set, x, y, d vls.Handle) {
+			fds := make([]vls.PollFD, entries)
+			for i, h := range [entries]vls.Handle{x, y, d} {
+				fds[i] = vls.PollFD{Handle: h, Events: core.EPOLLIN}
+			}
+			th.Poll(fds, -1)
+		}},
+		{"shared", 1 + children, children, func(th vls.Thread, _, x, _, _ vls.Handle) {
+			buf := make([]byte, 4)
+			th.Write(x, buf)
+			th.Attr(x, core.GetNread, buf)
+			th.Close(x)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) { unreclaimed(t, c.most, c.children, c.stopped) })
+	}
+}
+
+func unreclaimed(t *testing.T, most, children int, calls func(th vls.Thread, set, x, y, d vls.Handle)) {
+	kept := 0
+	body := func(r *sched.Run) {
+		l := newLab(t)
+		main, stopped := l.thread(), l.thread()
+		x, y := l.pair(main, 80)
+		flags := make([]byte, 4)
+		binary.NativeEndian.PutUint32(flags, syscall.O_NONBLOCK)
+		_, err := main.Attr(y, core.SetFlags, flags)
+		must(t, err)
+		d, err := main.Create(vls.UDP, true)
+		must(t, err)
+		must(t, main.Bind(d, endpoint(90)))
+		set, err := main.EpollCreate()
+		must(t, err)
+		must(t, main.EpollCtl(set, core.EPOLL_CTL_ADD, y, &vls.EpollEvent{Events: core.EPOLLIN}))
+		all := []vls.Thread{main}
+		for range children {
+			c, err := l.proc.Fork()
+			must(t, err)
+			th := c.NewThread()
+			must(t, th.Register())
+			all = append(all, th)
+		}
+		r.Go("stopped", func() { calls(stopped, set, x, y, d) })
+		r.Go("closer", func() {
+			// When nobody else can go on.
+			sched.Wait("closer: the other is stopped, or waits", func() bool { return false }, 1)
+			for _, th := range all {
+				for _, h := range []vls.Handle{x, y, d, set} {
+					if err := th.Close(h); err != nil && err != syscall.EBADFD {
+						r.Fatalf("close: %v", err)
+					}
+				}
+			}
+		})
+		r.Check(func() {
+			n := l.app.(interface{ Usage() core.Usage }).Usage().Sessions
+			if kept = max(kept, n); n > most {
+				r.Errorf("%d sessions are not free, want at most %d", n, most)
+			}
+		})
+	}
+	stopAtEach(t, 3, body)
+	if kept != most {
+		t.Errorf("at most %d sessions were not free: want %d of some", kept, most)
+	}
 }
 
 // TestSchedulesLate has a thread read a session that another closes, and after it
@@ -747,6 +852,78 @@ func TestSchedulesPollInherited(t *testing.T) {
 	}
 }
 
+// TestSchedulesBesideStopped has a thread that is stopped for ever in the middle of
+// a connect to a listener, or of a send, and another that connects there or sends:
+// who waits in an accept, or to receive, sleeps until then, and gets what the other
+// brings, and a backlog of one has room for that. Nothing else is there.
+func TestSchedulesBesideStopped(t *testing.T) {
+	for _, c := range []struct {
+		name, point string
+		proto       vls.Proto
+		bring       func(th vls.Thread, s vls.Handle, what string) error
+		get         func(th vls.Thread, s vls.Handle) (string, error)
+	}{
+		{"connect", "core: connection counted, before it is queued", vls.TCP,
+			func(th vls.Thread, s vls.Handle, _ string) error { return th.Connect(s, endpoint(80)) },
+			func(th vls.Thread, s vls.Handle) (string, error) {
+				_, peer, err := th.Accept(s, 0)
+				return peer.String(), err
+			}},
+		{"send", "datagram: a flow is active, before it is handed over", vls.UDP,
+			func(th vls.Thread, s vls.Handle, what string) error {
+				_, err := th.Sendto(s, []byte(what), 0, endpoint(80))
+				return err
+			},
+			func(th vls.Thread, s vls.Handle) (string, error) {
+				_, peer, err := th.Recvfrom(s, make([]byte, 8), 0)
+				return peer.String(), err
+			}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			rep := sched.Explore(t, sched.Options{
+				Schedules: 100, Steps: 5000,
+				Strategies: []sched.Strategy{sched.PCT(1), sched.PCT(2), sched.Random},
+				Stall:      []sched.Stall{{Thread: "stopped", Point: c.point, Visit: 1}},
+			}, func(r *sched.Run) {
+				l := newLab(t)
+				main := l.thread()
+				make := func(port int) vls.Handle {
+					s, err := main.Create(c.proto, false)
+					must(t, err)
+					must(t, main.Bind(s, endpoint(port)))
+					return s
+				}
+				to, x, y := make(80), make(81), make(82)
+				must(t, main.Listen(to, 1))
+				got := ""
+				a, b, d := l.thread(), l.thread(), l.thread()
+				r.Go("stopped", func() { c.bring(a, x, "stopped") })
+				r.Go("waiting", func() {
+					var err error
+					if got, err = c.get(b, to); err != nil {
+						r.Fatalf("%v", err)
+					}
+				})
+				r.Go("other", func() {
+					if err := c.bring(d, y, "other"); err != nil {
+						r.Fatalf("%v", err)
+					}
+				})
+				r.Check(func() {
+					if got != endpoint(82).String() {
+						r.Errorf("who waited got what %q brought, want %v", got, endpoint(82))
+					}
+					fds := []vls.PollFD{{Handle: to, Events: core.EPOLLIN}}
+					if n, err := main.Poll(fds, 0); n != 0 || err != nil {
+						r.Errorf("a poll then: %d, %v: want none ready", n, err)
+					}
+				})
+			})
+			t.Logf("%d schedules, %d with a thread stopped, the longest of %d steps", rep.Schedules, rep.Stalled, rep.Longest)
+		})
+	}
+}
+
 // TestSchedulesHandleOf has a thread look a session up by its handle and then by
 // its index, while another closes it: what the first look does not find the second
 // does not.
@@ -863,6 +1040,72 @@ func forkBesideSets(t *testing.T, other func(th vls.Thread, s vls.Handle) (vls.H
 		t.Errorf("%d children have the old one, %d the new one: want some of each", old, anew)
 	}
 	t.Logf("%d schedules, the longest of %d steps; %d children have the old one, %d the new one", rep.Schedules, rep.Longest, old, anew)
+}
+
+// TestSchedulesForkBesideClose has a process fork while another thread of it closes
+// a listener, or what is bound, and makes another at that endpoint: either the child
+// has the old one, and the other is refused, or it has not.
+func TestSchedulesForkBesideClose(t *testing.T) {
+	for _, proto := range []vls.Proto{vls.TCP, vls.UDP} {
+		t.Run(fmt.Sprint(proto), func(t *testing.T) {
+			had, made := 0, 0
+			rep := sched.Explore(t, sched.Options{Schedules: 100}, func(r *sched.Run) {
+				l := newLab(t)
+				main := l.thread()
+				listen := func() (s vls.Handle, err error) {
+					if s, err = main.Create(proto, true); err == nil {
+						err = main.Bind(s, endpoint(80))
+					}
+					if err == nil {
+						err = main.Listen(s, 4)
+					}
+					return s, err
+				}
+				old, err := listen()
+				must(t, err)
+				var child vls.Process
+				r.Go("forker", func() {
+					if child, err = l.proc.Fork(); err != nil {
+						r.Fatalf("fork: %v", err)
+					}
+				})
+				var refused error
+				r.Go("other", func() {
+					if err := main.Close(old); err != nil {
+						r.Fatalf("close: %v", err)
+					}
+					if _, refused = listen(); refused != nil && refused != syscall.EADDRINUSE {
+						r.Fatalf("listen: %v", refused)
+					}
+				})
+				r.Check(func() {
+					th := child.NewThread()
+					must(t, th.Register())
+					_, err := th.SessionHandle(old)
+					if err == nil {
+						had++
+					}
+					if refused == nil {
+						made++
+					}
+					if err == nil && refused == nil {
+						r.Errorf("the child has what listened at the endpoint of another")
+					}
+					must(t, th.Exit())
+					must(t, child.Exit())
+					must(t, l.proc.Exit())
+					if n := l.app.(interface{ Usage() core.Usage }).Usage(); n.Sessions != 0 || n.Shared != 0 {
+						r.Errorf("%+v is not free", n)
+					}
+					l.end()
+				})
+			})
+			if had == 0 || made == 0 {
+				t.Errorf("%d children have the old one, and %d times there was another: want some of each", had, made)
+			}
+			t.Logf("%d schedules, the longest of %d steps; %d children have the old one, %d times there was another", rep.Schedules, rep.Longest, had, made)
+		})
+	}
 }
 
 // TestSchedulesFork has a process fork, twice at once, while its threads are inside
