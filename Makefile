@@ -33,7 +33,7 @@ audit:
 # each point of each operation of every strategy; planted faults. 3 minutes.
 sched:
 	CGO_ENABLED=0 go test -tags sched -timeout 40s ./sched
-	CGO_ENABLED=0 go test -tags sched -timeout 60s -run '^TestSchedules' ./fifo ./locks ./core ./strategies/delegate ./strategies/lockfree ./strategies/migrate
+	CGO_ENABLED=0 go test -tags sched -timeout 120s -run '^TestSchedules' ./fifo ./locks ./core ./strategies/delegate ./strategies/lockfree ./strategies/migrate
 	CGO_ENABLED=0 go test -tags sched -timeout 280s -run '^Test(Stalls|NothingHeld|Edge)$$' ./strategies
 	CGO_ENABLED=0 go test -tags sched -timeout 60s -run '^Test(Found|SoundControlled)$$' ./strategies/busted
 

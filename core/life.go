@@ -381,7 +381,9 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, how m
 		case in&RxEnd != 0:
 			in = RxEnd
 		}
-		if i < claimSpins {
+		goes := how == goesOn || how == asSession && s.flags.Load()&fNonblock != 0
+		// The scheduler would have the claim end meanwhile, nearly always.
+		if i < claimSpins && !(goes && sched.Enabled && sched.Controlled()) {
 			if !sched.Spin("claim: met") {
 				hw.Pause()
 			} else if i > 1 {
@@ -389,7 +391,7 @@ func (t *Thread) take(s *Session, word *atomic.Uint64, gen uint64, e Ends, how m
 			}
 			continue
 		}
-		if how == goesOn || how == asSession && s.flags.Load()&fNonblock != 0 {
+		if goes {
 			if word.CompareAndSwap(l, l|uint64(in)<<2) {
 				return have, false, syscall.EWOULDBLOCK
 			}

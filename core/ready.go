@@ -555,14 +555,23 @@ func (t *Thread) lookFree(w *watch) int {
 	for i := range w.fds {
 		fd := &w.fds[i]
 		fd.Revents = POLLNVAL
-		if s := t.w.Pin(fd.Handle); s != nil {
+		var s *Session
+		held := i < len(w.held) // it waits, and has a pin: there may be room for no other
+		if !held {
+			s = t.w.Pin(fd.Handle)
+		} else if s = w.held[i]; s.life.Load()&lifeClosing != 0 {
+			s = nil
+		}
+		if s != nil {
 			if s.epoll == nil {
 				if t.w.Forked() && s.Passive() {
 					t.attendFree(s)
 				}
 				fd.Revents = fd.found(s)
 			}
-			t.w.Unpin(s)
+			if !held {
+				t.w.Unpin(s)
+			}
 		}
 		if fd.Revents != 0 {
 			n++

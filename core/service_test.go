@@ -127,7 +127,7 @@ func stalled(t *testing.T, timeout time.Duration) (th *Thread, resume func()) {
 // While the answer is awaited the session is UPDATED; it can be closed, and is
 // not connected twice; what comes too late comes to nothing.
 func TestServiceUnderWay(t *testing.T) {
-	th, resume := stalled(t, 5*time.Millisecond)
+	th, resume := stalled(t, minTimeout)
 	l, _ := th.Create(TCP, true)
 	th.Bind(l, local(1200))
 	if err := th.Listen(l, 1); err != syscall.ETIMEDOUT {
@@ -155,6 +155,8 @@ func TestServiceUnderWay(t *testing.T) {
 		}
 	}
 	th.Close(cs[0]) // before the answer
+	// From here on it answers, as soon as it gets to run.
+	th.w.app.cfg.SessionTimeout = maxTimeout
 	resume()
 	for !cs[1].dial.is(reqDone) {
 		time.Sleep(time.Millisecond)

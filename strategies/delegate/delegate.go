@@ -66,9 +66,9 @@
 // not done in another's name (connect and listen, which may wait for the session
 // layer in their middle; creation, and all looks at the queue) is for those who
 // posted it. Whoever leaves tells all of them to come (again), after it has left;
-// the first to come is in, and the others post anew. If it told one, and that one
-// the next, one that is stopped before it comes would
-// keep those behind it asleep, though it is in no station.
+// the first to come is in, and the others post anew. If it told one, and that one the
+// next, one that is stopped before it comes would keep those behind it asleep, though
+// it is in no station.
 //
 // # The owner
 //

@@ -180,6 +180,45 @@ func TestBoundOfUnreclaimed(t *testing.T) {
 	}
 }
 
+// TestBoundOfPins: so many entries of a Poll that waits may name one session, and
+// those beyond are as if it was not there. Others find it again once the Poll is over.
+func TestBoundOfPins(t *testing.T) {
+	hangs(t, time.Minute)
+	app, err := core.New(core.Config{SegmentSize: 4 << 20}, core.Hooks{Free: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer app.Close()
+	w, err := app.NewWorker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	th := newThread(t, w)
+	s, err := th.Create(core.UDP, false)
+	if err == nil {
+		err = th.Bind(s, netip.MustParseAddrPort("127.0.0.1:80"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	th.Release(s, core.BothEnds)
+	const room, beyond = 64_511, 7
+	fds := make([]core.PollFD, room+beyond)
+	for i := range fds {
+		fds[i] = core.PollFD{Handle: s.Handle(), Events: core.EPOLLIN}
+	}
+	if n, err := th.Poll(fds[:room], time.Microsecond); n != 0 || err != nil {
+		t.Errorf("%d entries: %d, %v; want none to have something", room, n, err)
+	}
+	if n, err := th.Poll(fds, -1); n != beyond || err != nil || fds[room].Revents != core.POLLNVAL || fds[room-1].Revents != 0 {
+		t.Errorf("%d entries: %d, %v; want the last %d to be POLLNVAL", len(fds), n, err, beyond)
+	}
+	if w.Pin(s.Handle()) == nil {
+		t.Fatal("the session is not found any more")
+	}
+	w.Unpin(s)
+}
+
 // TestClosedSetLetsGo: a set that was closed has no members, though the thread
 // that is to take them out, being inside of it, is stopped there.
 func TestClosedSetLetsGo(t *testing.T) {

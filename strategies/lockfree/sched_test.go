@@ -79,7 +79,7 @@ func (l *lab) end() { l.app.Close() }
 // of each other and of a thread that asks what there is to read, and a writer:
 // none sleeps on data that is there.
 func TestSchedulesEdge(t *testing.T) {
-	schedules := 750
+	schedules := 500
 	if *soak {
 		schedules = 50_000
 	}
@@ -153,7 +153,7 @@ func edgeBody(t *testing.T, readers int, vain *int) func(*sched.Run) {
 // claims of each other and of a thread that asks what room there is, and a reader:
 // none sleeps where there is room.
 func TestSchedulesEdgeWrite(t *testing.T) {
-	schedules := 750
+	schedules := 500
 	if *soak {
 		schedules = 50_000
 	}
