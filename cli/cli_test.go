@@ -50,7 +50,7 @@ func (b *buffer) String() string {
 // test has made one.
 func vlsbench(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	dog := time.AfterFunc(time.Minute, func() { panic("hangs: vlsbench " + strings.Join(args, " ")) })
+	dog := time.AfterFunc(5*time.Minute, func() { panic("hangs: vlsbench " + strings.Join(args, " ")) })
 	defer dog.Stop()
 	var out, err buffer
 	code = Main(args, &out, &err)
@@ -405,7 +405,7 @@ func TestInterrupt(t *testing.T) {
 			}
 		}()
 		var out, err buffer
-		dog := time.AfterFunc(time.Minute, func() { panic("hangs") })
+		dog := time.AfterFunc(5*time.Minute, func() { panic("hangs") })
 		p := &program{stdout: &out, stderr: &err, signals: signals}
 		args := tiny("--out", "mine", "--rounds", "100000", "--progress", "plain")
 		code := p.main(args)
