@@ -43,7 +43,7 @@ var claims = []claim{
 	{"the table of listeners, until the new one stands", []string{"core: between the listeners and their swap", "core: listener known, before its session listens"}},
 	{"an endpoint of datagrams, until its session is bound", []string{"datagram: between who is bound and the swap", "datagram: bound, before its session is"}},
 	{"flows of datagrams, until they are their receiver's, or the sender's again", []string{"datagram: flows taken, before the receiver has them", "datagram: a flow let go, before the look whether more came"}},
-	{"a place in a backlog, until the connection is queued", []string{"core: connection counted, before it is queued"}},
+	{"a connection, until it is queued", []string{"core: connection counted, before it is queued"}},
 	{"a connection that is accepted, until both sides know", []string{"core: connections taken, before they wait in their order", "core: connection taken, before it is counted off", "core: accepted, before the other side knows"}},
 	{"a connection that is made, until its session is ready", []string{"core: connection made, before the session is ready"}},
 	{"a thread's place among those that wait", []string{"core: in the queue, about to wait", "queue: before arming", "queue: armed"}},
