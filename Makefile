@@ -24,9 +24,9 @@ test:
 race:
 	CGO_ENABLED=1 go test -race -short -timeout 280s ./...
 
-# The same with the exclusion contract of the session core checked. 4 minutes.
+# As short, with the exclusion contract of the session core checked. 4 minutes.
 audit:
-	CGO_ENABLED=0 go test -tags audit -timeout 220s ./...
+	CGO_ENABLED=0 go test -tags audit -short -timeout 280s ./...
 
 # Threads under control, in many schedules that can be had again: the scheduler's
 # own tests, and whatever explores schedules elsewhere; a thread that is stopped at
